@@ -1,0 +1,46 @@
+"""Fail unless the wheel in a folder holds every file of the package, the embedded cells among them.
+
+Usage: python .ci/check_wheel.py DIST
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "leukonca"
+SAMPLE = "leukonca/cells/sample/"
+SAMPLE_LIMIT = 3_000_000  # bytes: what a user downloads only to try the demo must stay small
+
+
+def check(dist: Path) -> str:
+    """Return one line about the wheel in ``dist``, or exit with what is wrong with it."""
+    wheels, archives = sorted(dist.glob("*.whl")), sorted(dist.glob("*.tar.gz"))
+    if len(wheels) != 1 or len(archives) != 1:
+        sys.exit(f"{dist}: expected one wheel and one source distribution, found {[*wheels, *archives]}")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        sizes = {entry.filename: entry.file_size for entry in wheel.infolist() if not entry.is_dir()}
+
+    expected = {
+        (Path("leukonca") / file.relative_to(PACKAGE)).as_posix()
+        for file in PACKAGE.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    if missing := sorted(expected - sizes.keys()):
+        sys.exit(f"{wheels[0].name} lacks {len(missing)} file(s) of the package: {', '.join(missing[:10])}")
+
+    sample = {
+        name: size
+        for name, size in sizes.items()
+        if name.startswith(SAMPLE) and not name.endswith((".py", ".md", ".txt", ".csv", ".json", ".toml"))
+    }
+    total = sum(sample.values())
+    cells = f"the embedded cells take {total / 1e6:.2f} MB in {len(sample)} file(s) of {SAMPLE}"
+    if not 0 < total <= SAMPLE_LIMIT:
+        sys.exit(f"{wheels[0].name}: {cells}; expected some, and at most {SAMPLE_LIMIT / 1e6:.0f} MB")
+    return f"{wheels[0].name}: {len(sizes)} files; {cells}"
+
+
+if __name__ == "__main__":
+    print(check(Path(sys.argv[1])))
