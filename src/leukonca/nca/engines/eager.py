@@ -1,0 +1,78 @@
+"""The eager engine: plain PyTorch, on any device. It is the definition that other engines are held to.
+
+It differs from :meth:`leukonca.nca.rule.Rule.forward` only in that perception and first layer are folded
+into one dense convolution once for the whole rollout, which is the same function (a test compares both).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from leukonca.nca.firing import Firing
+from leukonca.nca.rule import Rule
+
+__all__ = ["rollout"]
+
+# Above this estimate of stored activations the backward pass computes them again instead.
+_STORE_LIMIT_BYTES = 2 * 1024**3
+
+
+def _step(state: Tensor, fires: Tensor, kernel: Tensor, bias: Tensor, update: Tensor) -> Tensor:
+    around = F.pad(state, (1, 1, 1, 1), mode="reflect")
+    hidden = F.conv2d(around, kernel, bias).relu_()
+    return state + F.conv2d(hidden, update) * fires
+
+
+def _too_large_to_store(rule: Rule, state: Tensor, steps: int) -> bool:
+    # Kept for the backward pass of a step: padded state, hidden layer before and after ReLU, change.
+    values = state.shape[0] * state.shape[2] * state.shape[3] * (2 * rule.channels + 2 * rule.hidden)
+    return steps * values * 4 > _STORE_LIMIT_BYTES
+
+
+def rollout(
+    rule: Rule,
+    state: Tensor,
+    firing: Firing,
+    steps: int,
+    *,
+    record: frozenset[int] = frozenset(),
+    recompute: bool | None = None,
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Apply the rule ``steps`` times.
+
+    Args:
+        rule: The rule.
+        state: [B, C, H, W]; H and W at least 2.
+        firing: Decides which sites fire.
+        steps: Number of steps.
+        record: Numbers of finished steps (0 is the start) after which the state is kept.
+        recompute: Whether the backward pass computes activations again from the states between the
+            steps, which costs a second forward pass and saves most of the memory. ``None``: where
+            storing them would take more than about 2 GB.
+
+    Returns:
+        The last state and the recorded ones by step.
+    """
+    kernel, bias = rule.folded()
+    kernel = kernel.contiguous(memory_format=torch.channels_last)
+    update = rule.visible_update()[:, :, None, None]
+    state = state.contiguous(memory_format=torch.channels_last)
+    if recompute is None:
+        recompute = torch.is_grad_enabled() and _too_large_to_store(rule, state, steps)
+    keys = firing.keys()
+    rows, columns = state.shape[2:]
+    kept = {0: state} if 0 in record else {}
+    for step in range(steps):
+        fires = firing.at(keys, step, rows, columns)[:, None].to(state.dtype)
+        if recompute:
+            state = checkpoint(
+                _step, state, fires, kernel, bias, update, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            state = _step(state, fires, kernel, bias, update)
+        if step + 1 in record:
+            kept[step + 1] = state
+    return state, kept
