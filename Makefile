@@ -25,10 +25,10 @@ help:  ## show this list
 
 # --- the environment ---------------------------------------------------------------------------------
 # One stamp for each set of packages: `make demo` needs the package alone, the tests and checks its
-# `dev` extra, the documentation `docs`. A stamp is older than pyproject.toml or constraints.txt when the
-# environment may be; with nothing changed, pip is not even started.
+# `dev` extra, the documentation `docs`. A stamp is redone when one of the files below is newer; with
+# nothing changed, pip is not even started.
 
-REQUIREMENTS := pyproject.toml constraints.txt
+REQUIREMENTS := pyproject.toml constraints.txt src/leukonca/_version.py
 
 # ensurepip writes pip last, so a .venv whose making was interrupted is completed the next time.
 $(BIN)/pip:
