@@ -22,7 +22,7 @@ import json, logging, os, random, signal, sys, warnings
 written = []
 
 def audit(event, details):
-    if event == "open" and isinstance(details[2], int) and details[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+    if event == "open" and (details[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         written.append(str(details[0]))
     elif event in {"os.mkdir", "os.rename", "os.remove", "socket.connect"}:
         written.append(f"{event} {details[0]}")
