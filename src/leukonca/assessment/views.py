@@ -1,0 +1,122 @@
+"""Comparing a model of one class set with data of another.
+
+A model of thirteen classes may meet data labelled in five, or the other way round. Both are then seen in the
+finest classes that both can express: ``neutrophil_banded`` and ``neutrophil_segmented`` become ``neutrophil``
+where either side knows no more than that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from leukonca.assessment.prediction import Predictions
+from leukonca.errors import DataError
+from leukonca.vocabulary import CELL_TYPES
+
+__all__ = ["align"]
+
+
+def align(predictions: Predictions, truth: Sequence[str]) -> tuple[Predictions, list[str], str]:
+    """Bring a model's classes and the data's labels into one view.
+
+    Where every label is among the model's classes nothing changes. Otherwise each name is replaced by the
+    coarsest type that it belongs to among the names that the model or the data use; probabilities of classes
+    that become one are summed. The model's classes that the data lack stay columns of their own, and calling
+    a cell one of them stays an error. Types that are only siblings are never merged: a model that knows
+    ``myelocyte`` alone is not said to know ``promyelocyte``.
+
+    A cell whose label the model cannot express stays a row, so that groups keep their places, but its truth
+    becomes ``""``: :func:`~leukonca.assessment.metrics.measure` leaves it out.
+
+    Args:
+        predictions: What the model said of N cells.
+        truth: N labels, ``""`` where unknown.
+
+    Returns:
+        The predictions in the view, with the new truth; the new truth; and a note for people that says what
+        was merged and what was left out, ``""`` where nothing was. ``spread`` becomes NaN where the winning
+        class was merged of several, since the spread of a sum is not known from its parts.
+
+    Raises:
+        DataError: Lengths disagree, or the model can express none of the labels.
+    """
+    labels = list(truth)
+    if len(labels) != len(predictions):
+        raise DataError(
+            f"{len(labels)} true labels were given for {len(predictions)} predictions; give one each"
+        )
+    model, data = set(predictions.classes), set(labels) - {""}
+    if data <= model:
+        return _with_truth(predictions, labels), labels, ""
+
+    view = {name: _coarsest(name, model | data) for name in model | data}
+    classes = tuple(dict.fromkeys(view[name] for name in predictions.classes))
+    foreign = Counter(label for label in labels if label and view[label] not in classes)
+    if not data - set(foreign):
+        raise DataError(
+            f"the model's classes ({', '.join(predictions.classes)}) can express none of the data's labels "
+            f"({', '.join(sorted(data))}); evaluate on cells of the types that the model was trained for"
+        )
+    aligned = ["" if not label or label in foreign else view[label] for label in labels]
+    merged = _merge(predictions, classes, [classes.index(view[name]) for name in predictions.classes])
+    return _with_truth(merged, aligned), aligned, _note(view, foreign)
+
+
+def _lineage(name: str) -> Iterator[str]:
+    current: str | None = name
+    while current is not None:
+        yield current
+        kind = CELL_TYPES.get(current)
+        current = kind.parent if kind else None
+
+
+def _coarsest(name: str, names: set[str]) -> str:
+    return [ancestor for ancestor in _lineage(name) if ancestor in names][-1]
+
+
+def _merge(predictions: Predictions, classes: tuple[str, ...], places: list[int]) -> Predictions:
+    indicator = np.zeros((len(places), len(classes)))
+    indicator[np.arange(len(places)), places] = 1.0
+    summed = Predictions(
+        classes=classes,
+        paths=predictions.paths,
+        probabilities=predictions.probabilities @ indicator,
+        spread=predictions.spread,
+        errors=predictions.errors,
+    )
+    several = indicator.sum(axis=0) > 1
+    spread = np.where(several[summed.predicted], np.nan, predictions.spread)
+    return Predictions(classes, summed.paths, summed.probabilities, spread, summed.errors)
+
+
+def _with_truth(predictions: Predictions, truth: list[str]) -> Predictions:
+    return Predictions(
+        predictions.classes,
+        predictions.paths,
+        predictions.probabilities,
+        predictions.spread,
+        predictions.errors,
+        truth,
+    )
+
+
+def _note(view: dict[str, str], foreign: Counter[str]) -> str:
+    sentences = []
+    children: dict[str, list[str]] = {}
+    for name in sorted(view):
+        if view[name] != name and name not in foreign:
+            children.setdefault(view[name], []).append(name)
+    if children:
+        merged = "; ".join(f"{' and '.join(names)} as {parent}" for parent, names in sorted(children.items()))
+        sentences.append(
+            f"Model and data name cells in different detail and are compared coarsely: {merged}."
+        )
+    if foreign:
+        counts = ", ".join(f"{label} ({count})" for label, count in sorted(foreign.items()))
+        total = sum(foreign.values())
+        cells = "1 cell was" if total == 1 else f"{total} cells were"
+        sentences.append(f"{cells} left out because the model has no class for them: {counts}.")
+    return " ".join(sentences)
