@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 import pytest
-from reference import classification
 from sklearn import metrics as sk
 
 from leukonca.assessment.intervals import draws
 from leukonca.assessment.measured import MeasuredCells
 from leukonca.assessment.metrics import CLASS_MEASURES, SUMMARY_MEASURES, Metrics, measure
 from leukonca.errors import DataError, SettingError
+from reference import classification
 
 CLASSES = ("basophil", "eosinophil", "lymphocyte", "monocyte")
 

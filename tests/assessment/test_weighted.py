@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import classification
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -17,6 +16,7 @@ from leukonca.assessment.weighted import (
     ranking,
     ratio,
 )
+from reference import classification
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -149,7 +150,9 @@ class Predictions:
         suffix = _suffix(path)
         frame = self.to_frame()
         if suffix == ".csv":
-            write_bytes(path, encode(frame.to_csv(index=False, lineterminator="\n")))
+            # Every text quoted: a carriage return in a file name would else end the row.
+            text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            write_bytes(path, encode(text))
         elif suffix == ".jsonl":
             # pandas' own JSON writer keeps 15 digits at most; json.dumps keeps all.
             names = list(frame.columns)
