@@ -1,0 +1,126 @@
+"""Framing is checked against a triangle filter written out pixel by pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leukonca.cells.framing import Framing, frame
+from leukonca.errors import SettingError
+
+
+def picture_of(height: int, width: int) -> np.ndarray:
+    """A smooth background with a coloured blob and some noise."""
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.hypot(rows - height / 2, columns - width / 2) / min(height, width)
+    layers = [230 - 120 * (distance < 0.3), 200 - 90 * np.cos(9 * distance), 180 + 60 * distance]
+    noise = np.random.default_rng(0).normal(0, 6, (height, width, 3))
+    return np.clip(np.stack(layers, axis=2) + noise, 0, 255).astype(np.uint8)
+
+
+def axis_weights(length: int, start: float, extent: float, size: int) -> np.ndarray:
+    """[size, length]: how much each source pixel gives to each result pixel, by the triangle filter."""
+    scale = extent / size
+    radius = max(scale, 1.0)
+    weights = np.zeros((size, length))
+    for pixel in range(size):
+        centre = start + (pixel + 0.5) * scale
+        for source in range(length):
+            weights[pixel, source] = max(0.0, 1.0 - abs(source + 0.5 - centre) / radius)
+        weights[pixel] /= weights[pixel].sum()
+    return weights
+
+
+def slow_frame(picture: np.ndarray, framing: Framing) -> np.ndarray:
+    height, width = picture.shape[:2]
+    across, down = width * framing.crop, height * framing.crop
+    if framing.fit == "square":
+        across = down = min(across, down)
+    vertical = axis_weights(height, (height - down) / 2, down, framing.size)
+    horizontal = axis_weights(width, (width - across) / 2, across, framing.size)
+    return np.einsum("yh,hwc,xw->yxc", vertical, picture.astype(float), horizontal)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "square"])
+@pytest.mark.parametrize("shape", [(40, 40), (41, 57), (60, 33), (9, 100)])
+@pytest.mark.parametrize(("size", "crop"), [(16, 1.0), (17, 0.7), (64, 0.733), (8, 0.25)])
+def test_frame_is_the_triangle_filter_of_the_central_part(
+    fit: str, shape: tuple[int, int], size: int, crop: float
+) -> None:
+    picture = picture_of(*shape)
+    framing = Framing(size, crop, fit)
+    framed = frame(picture, framing)
+    assert framed.shape == (size, size, 3)
+    assert framed.dtype == np.uint8
+    assert framed.flags.writeable
+    np.testing.assert_allclose(framed, slow_frame(picture, framing), atol=1.6)
+
+
+def test_nothing_changes_where_nothing_is_asked() -> None:
+    picture = picture_of(48, 48)
+    np.testing.assert_array_equal(frame(picture, Framing(48)), picture)
+    np.testing.assert_array_equal(frame(picture, Framing(24, 0.5)), picture[12:36, 12:36])
+    np.testing.assert_array_equal(frame(picture_of(48, 60), Framing(48)), picture_of(48, 60)[:, 6:54])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    height=st.integers(20, 90),
+    width=st.integers(20, 90),
+    size=st.integers(8, 70),
+    crop=st.floats(0.2, 1.0),
+    margin=st.floats(1.0, 2.0),
+    fit=st.sampled_from(["stretch", "square"]),
+)
+def test_the_centre_of_the_canvas_is_the_plain_frame(
+    height: int, width: int, size: int, crop: float, margin: float, fit: str
+) -> None:
+    picture = picture_of(height, width)
+    framing = Framing(size, crop, fit)
+    canvas = framing.with_margin(margin)
+    border, odd = divmod(canvas.size - size, 2)
+    assert odd == 0
+    assert border >= 0
+    assert canvas.fit == fit
+    assert canvas.crop == pytest.approx(crop * canvas.size / size)
+    assert canvas.crop <= min(crop * margin, 1.0) + 1e-9
+    # No wider border would have fitted.
+    assert crop * (canvas.size + 2) / size > min(crop * margin, 1.0) - 1e-9
+    centre = frame(picture, canvas)[border : border + size, border : border + size]
+    np.testing.assert_allclose(centre.astype(int), frame(picture, framing).astype(int), atol=1)
+
+
+def test_margins_of_known_size() -> None:
+    assert Framing(64, 0.5).with_margin(1.5) == Framing(96, 0.75)
+    assert Framing(64, 0.5).with_margin(9.0) == Framing(128, 1.0)
+    assert Framing(64, 1.0, "stretch").with_margin(1.5) == Framing(64, 1.0, "stretch")
+    assert Framing(64, 0.7).with_margin(1.0) == Framing(64, 0.7)
+    assert Framing(65, 0.6).with_margin(math.sqrt(2)).size == 65 + 2 * 13
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("size", 7),
+        ("size", 5000),
+        ("size", 64.0),
+        ("crop", 0.0),
+        ("crop", 1.01),
+        ("crop", math.nan),
+        ("fit", "pad"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name_and_value(field: str, value: object) -> None:
+    with pytest.raises(SettingError, match=rf"{field} = {value!r}"):
+        dataclasses.replace(Framing(64), **{field: value})
+
+
+@pytest.mark.parametrize("margin", [0.9, math.nan, math.inf])
+def test_impossible_margins_are_refused(margin: float) -> None:
+    with pytest.raises(SettingError, match="margin"):
+        Framing(64, 0.5).with_margin(margin)
