@@ -65,7 +65,7 @@ types: $(VENV)/.installed-dev  ## mypy, strict
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs  ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/.installed-dev  ## build the source distribution, and the wheel from it
 	$(BIN)/python -m build --outdir $(DIST)

@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "leukonca"
-SAMPLE = "leukonca/cells/sample/"
-SAMPLE_LIMIT = 3_000_000  # bytes: what a user downloads only to try the demo must stay small
+EMBEDDED = "leukonca/cells/embedded_cells/"
+EMBEDDED_LIMIT = 3_000_000  # bytes: what a user downloads only to try the demo must stay small
 
 
 def check(dist: Path) -> str:
@@ -30,16 +30,12 @@ def check(dist: Path) -> str:
     if missing := sorted(expected - sizes.keys()):
         sys.exit(f"{wheels[0].name} lacks {len(missing)} file(s) of the package: {', '.join(missing[:10])}")
 
-    sample = {
-        name: size
-        for name, size in sizes.items()
-        if name.startswith(SAMPLE) and not name.endswith((".py", ".md", ".txt", ".csv", ".json", ".toml"))
-    }
-    total = sum(sample.values())
-    cells = f"the embedded cells take {total / 1e6:.2f} MB in {len(sample)} file(s) of {SAMPLE}"
-    if not 0 < total <= SAMPLE_LIMIT:
-        sys.exit(f"{wheels[0].name}: {cells}; expected some, and at most {SAMPLE_LIMIT / 1e6:.0f} MB")
-    return f"{wheels[0].name}: {len(sizes)} files; {cells}"
+    cells = [size for name, size in sizes.items() if name.startswith(EMBEDDED) and name.endswith(".jpg")]
+    total = sum(cells)
+    found = f"the {len(cells)} embedded cells in {EMBEDDED} take {total / 1e6:.2f} MB"
+    if not 0 < total <= EMBEDDED_LIMIT:
+        sys.exit(f"{wheels[0].name}: {found}; expected some, and at most {EMBEDDED_LIMIT / 1e6:.0f} MB")
+    return f"{wheels[0].name}: {len(sizes)} files; {found}"
 
 
 if __name__ == "__main__":

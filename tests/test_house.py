@@ -127,6 +127,11 @@ def test_the_order_of_rooms_is_understood(where: str, source: str, faults: int) 
     assert len(faults_of_order(source, PACKAGE / where)) == faults
 
 
+def test_every_folder_of_modules_is_a_package() -> None:
+    # Without its __init__.py a folder would still be imported, but not be found by the documentation.
+    assert {file.parent for file in FILES} == {file.parent for file in FILES if file.name == "__init__.py"}
+
+
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_modules_say_what_they_are_and_what_they_offer(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -205,7 +210,7 @@ def test_notice_gives_the_embedded_cells_their_attribution() -> None:
         "Acevedo",
         "10.1016/j.dib.2020.105474",
         "creativecommons.org/licenses/by/4.0",
-        "cells/sample",
+        "cells/embedded_cells",
     ):
         assert part in notice
 
