@@ -20,24 +20,18 @@ __all__ = [
     "class_weights",
     "epoch_order",
     "limit_per_class",
-    "loss_weights",
 ]
 
 Labels = npt.NDArray[np.integer[Any]]
 
-Balance = Literal["none", "sampling", "sampling_sqrt", "weights", "weights_sqrt", "weights_effective"]
+Balance = Literal["none", "sampling", "sqrt", "weights"]
 """How rare classes are helped: not at all; by showing every class equally often (``sampling``, the paper's);
 by showing classes in proportion to the square root of their counts, half-way between the two; or by showing
-every cell once and weighting the loss, with the scheme ``inverse``, ``sqrt`` or ``effective``."""
+every cell once and weighting the loss with ``class_weights``."""
 
 WeightScheme = Literal["inverse", "sqrt", "effective"]
 
-_SAMPLING_POWER: Final[dict[Balance, float]] = {"sampling": 1.0, "sampling_sqrt": 0.5}
-_SCHEME: Final[dict[Balance, WeightScheme]] = {
-    "weights": "inverse",
-    "weights_sqrt": "sqrt",
-    "weights_effective": "effective",
-}
+_SAMPLING_POWER: Final[dict[Balance, float]] = {"sampling": 1.0, "sqrt": 0.5}
 
 # Keeps the two uses of one seed apart.
 _ORDER, _LIMIT = 0, 1
@@ -111,16 +105,6 @@ def class_weights(
     return weights
 
 
-def loss_weights(labels: Labels, classes: int, balance: Balance) -> npt.NDArray[np.float64] | None:
-    """Return the class weights [K] that ``balance`` gives the loss, or ``None`` where it gives none.
-
-    See ``class_weights`` for the arguments and errors.
-    """
-    _check_balance(balance)
-    scheme = _SCHEME.get(balance)
-    return None if scheme is None else class_weights(labels, classes, scheme=scheme)
-
-
 def epoch_order(labels: Labels, *, epoch: int, seed: int, balance: Balance = "none") -> npt.NDArray[np.int64]:
     """Return the rows that an epoch shows, in their order; a function of its arguments alone.
 
@@ -128,7 +112,7 @@ def epoch_order(labels: Labels, *, epoch: int, seed: int, balance: Balance = "no
         labels: Class numbers ≥ 0, int [N].
         epoch: Number of the epoch, from 0.
         seed: Seed of the run, ≥ 0.
-        balance: ``sampling`` and ``sampling_sqrt`` draw N rows with replacement, so that a row may come
+        balance: ``sampling`` and ``sqrt`` draw N rows with replacement, so that a row may come
             several times and another not at all. The others give a permutation of all rows.
 
     Returns:
@@ -139,7 +123,8 @@ def epoch_order(labels: Labels, *, epoch: int, seed: int, balance: Balance = "no
         SettingError: ``balance`` is unknown, or ``seed`` or ``epoch`` negative.
     """
     labels = _checked(labels)
-    _check_balance(balance)
+    if balance not in get_args(Balance):
+        raise SettingError(f"balance = {balance!r}: unknown; known: {', '.join(get_args(Balance))}")
     raw = _raw(len(labels), seed, _ORDER, epoch)
     power = _SAMPLING_POWER.get(balance)
     if power is None:
@@ -174,11 +159,6 @@ def limit_per_class(labels: Labels, n: int, seed: int) -> npt.NDArray[np.int64]:
     order = np.argsort(_raw(len(labels), seed, _LIMIT), kind="stable")
     chosen = [order[labels[order] == label][:n] for label in np.unique(labels)]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
-
-
-def _check_balance(balance: str) -> None:
-    if balance not in get_args(Balance):
-        raise SettingError(f"balance = {balance!r}: unknown; known: {', '.join(get_args(Balance))}")
 
 
 def _checked(labels: Labels) -> Labels:
