@@ -1,0 +1,202 @@
+"""A model as one file: safetensors weights plus JSON metadata. Reading it runs no code from it.
+
+The header's metadata has the key ``leukonca`` with a JSON object:
+
+- ``format``: 1. A higher number is refused.
+- ``leukonca``: the version that wrote the file.
+- ``architecture``, ``classes``, ``framing``, ``normalisation``, ``statistics``, ``loss``, ``provenance``:
+  see :class:`leukonca.learning.trained.TrainedModel`.
+
+Tensors are the network's parameters, float32, under the prefix ``network.``; and ``seen.training`` and
+``seen.validation``, int64.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from leukonca._version import __version__
+from leukonca.cells.framing import Framing
+from leukonca.errors import LeukoncaError, ModelError
+from leukonca.learning.losses import LossName
+from leukonca.learning.statistics import InputStatistics, Normalisation
+from leukonca.learning.trained import TrainedModel
+from leukonca.nca.architecture import Architecture
+from leukonca.nca.classifier import CellClassifier
+
+__all__ = ["FORMAT", "load_bundle", "save_bundle"]
+
+FORMAT: Final = 1
+_KEY: Final = "leukonca"
+_NETWORK: Final = "network."
+# A hostile header must not make us allocate: no automaton of this package is anywhere near.
+_MOST_CLASSES: Final = 1000
+_WIDEST: Final = 4096
+_MOST_STEPS: Final = 10_000
+_LARGEST_BYTES: Final = 1 << 30
+
+
+def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
+    """Write a model; an existing file is replaced in one move.
+
+    Raises:
+        ModelError: The file cannot be written, or a weight is not finite.
+    """
+    target = Path(path)
+    tensors = {
+        _NETWORK + name: tensor.detach().cpu().float().contiguous()
+        for name, tensor in model.network.state_dict().items()
+    }
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(f"{target}: {name} has values that are not finite; the training has diverged")
+    tensors["seen.training"] = torch.from_numpy(model.seen_training.copy())
+    tensors["seen.validation"] = torch.from_numpy(model.seen_validation.copy())
+    statistics = model.statistics
+    note = {
+        "format": FORMAT,
+        "leukonca": __version__,
+        "architecture": model.network.architecture.to_dict(),
+        "classes": list(model.classes),
+        "framing": {"size": model.framing.size, "crop": model.framing.crop, "fit": model.framing.fit},
+        "normalisation": model.normalisation,
+        "statistics": None
+        if statistics is None
+        else {"mean": list(statistics.mean), "std": list(statistics.std)},
+        "loss": model.loss,
+        "provenance": model.provenance,
+    }
+    data = save(tensors, metadata={_KEY: json.dumps(note, ensure_ascii=False, sort_keys=True)})
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(unfinished, target)
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ModelError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
+    """Read a model.
+
+    Raises:
+        ModelError: The file is missing, foreign, truncated, newer than this version, or its parts do not fit.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise ModelError(f"{source}: no such model file")
+    if source.stat().st_size > _LARGEST_BYTES:
+        raise ModelError(f"{source}: {source.stat().st_size} bytes is far too large for a leukonca model")
+    try:
+        with safe_open(source, framework="pt") as file:
+            header = (file.metadata() or {}).get(_KEY)
+            if header is None:
+                raise ModelError(
+                    f"{source}: a safetensors file, but not a leukonca model (no {_KEY!r} metadata); for the "
+                    "paper's checkpoints use 'leukonca import-published'"
+                )
+            note = _note(source, header)
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{source}: not a leukonca model, or cut off ({error}); copy it again from where it came"
+        ) from error
+    try:
+        return _build(note, tensors)
+    except (LeukoncaError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
+        raise ModelError(
+            f"{source}: the model file is damaged or was not written by leukonca: {reason}"
+        ) from error
+
+
+def _note(source: Path, header: str) -> dict[str, Any]:
+    try:
+        note = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{source}: its metadata is not JSON ({error}); the file is damaged") from error
+    if not isinstance(note, dict) or not isinstance(note.get("format"), int):
+        raise ModelError(f"{source}: its metadata has no format number; not a leukonca model")
+    if note["format"] > FORMAT:
+        raise ModelError(
+            f"{source}: written by leukonca {note.get('leukonca', '?')} in format {note['format']}, this is "
+            f"{__version__}, which reads up to format {FORMAT}; update leukonca"
+        )
+    return note
+
+
+def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
+    architecture = Architecture.from_dict(note["architecture"])
+    widest = max(architecture.channels, architecture.hidden, architecture.head_hidden)
+    if widest > _WIDEST or architecture.steps > _MOST_STEPS:
+        raise ModelError(
+            f"an architecture of {widest} channels and {architecture.steps} steps is out of bounds"
+        )
+    classes = tuple(note["classes"])
+    if not all(isinstance(name, str) and name for name in classes) or len(set(classes)) != len(classes):
+        raise ModelError(f"classes {note['classes']!r} are not distinct names")
+    if len(classes) > _MOST_CLASSES:
+        raise ModelError(f"{len(classes)} classes are out of bounds")
+    for name, known in (("loss", get_args(LossName)), ("normalisation", get_args(Normalisation))):
+        if note[name] not in known:
+            raise ModelError(f"{name} {note[name]!r} is unknown; known: {', '.join(known)}")
+    statistics = None if note["statistics"] is None else InputStatistics(**note["statistics"])
+    if note["normalisation"] == "training" and statistics is None:
+        raise ModelError("input statistics are missing")
+    framing = Framing(**note["framing"])
+    if framing.size != architecture.size:
+        raise ModelError(f"framing gives {framing.size} px but the network takes {architecture.size} px")
+    if not isinstance(note["provenance"], dict):
+        raise ModelError("provenance is not a table")
+    network = CellClassifier(architecture, len(classes))
+    network.load_state_dict(_weights(network, tensors))
+    return TrainedModel(
+        network=network.eval(),
+        classes=classes,
+        framing=framing,
+        normalisation=note["normalisation"],
+        statistics=statistics,
+        loss=note["loss"],
+        provenance=note["provenance"],
+        seen_training=_ids(tensors, "seen.training"),
+        seen_validation=_ids(tensors, "seen.validation"),
+    )
+
+
+def _weights(network: CellClassifier, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    expected = network.state_dict()
+    found = {name.removeprefix(_NETWORK): t for name, t in tensors.items() if name.startswith(_NETWORK)}
+    if odd := sorted(set(expected) ^ set(found)):
+        raise ModelError(f"weights are missing or not expected: {', '.join(odd)}")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != torch.float32:
+            raise ModelError(
+                f"{name} is {tensor.dtype} {list(tensor.shape)}, "
+                f"expected float32 {list(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise ModelError(f"{name} has values that are not finite")
+    return found
+
+
+def _ids(tensors: dict[str, Tensor], name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    ids = tensors[name]
+    if ids.dtype != torch.int64 or ids.dim() != 1:
+        raise ModelError(f"{name} is {ids.dtype} {list(ids.shape)}, expected int64 [n]")
+    return np.sort(ids.numpy())

@@ -1,0 +1,158 @@
+"""Pictures decoded once and kept framed on disk, so that an epoch costs no decoding and no memory.
+
+The folder of a prepared set holds ``pictures.npy`` (uint8 [N, S, S, 3], read through memory mapping),
+``cells.parquet`` (path, hash or the reason why a picture could not be read) and ``prepared.json`` (what it
+was made from). It is a cache: deleting it loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from leukonca.cells.decode import content_hash, decode
+from leukonca.cells.framing import Framing, frame
+from leukonca.errors import DataError, PictureError
+
+__all__ = ["Prepared", "prepare"]
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = 1
+# Enough to keep every core busy, few enough that their pictures never matter for memory.
+_AHEAD = 64
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Framed pictures of a list of files.
+
+    Attributes:
+        pictures: uint8 [N, S, S, 3], mapped from disk; black where a file could not be read.
+        hashes: N content hashes of the whole pictures; ``""`` where a file could not be read.
+        errors: N reasons; ``""`` where a file was read.
+    """
+
+    pictures: npt.NDArray[np.uint8]
+    hashes: list[str]
+    errors: list[str]
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Bool [N]: the file was read."""
+        return np.array([not error for error in self.errors], dtype=bool)
+
+
+def _read(path: str, framing: Framing) -> tuple[Picture | None, str, str]:
+    try:
+        picture = decode(path)
+    except PictureError as error:
+        return None, "", error.reason
+    return frame(picture, framing), content_hash(picture), ""
+
+
+def _read_in_order(paths: Sequence[str], framing: Framing) -> Iterator[tuple[Picture | None, str, str]]:
+    # A bounded window of futures: executor.map would submit, and keep, all of them.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        remaining = iter(paths)
+        window = [pool.submit(_read, path, framing) for path in islice(remaining, _AHEAD)]
+        while window:
+            yield window.pop(0).result()
+            window += [pool.submit(_read, path, framing) for path in islice(remaining, 1)]
+
+
+def _fingerprint(paths: Sequence[str], framing: Framing) -> str:
+    digest = blake2b(json.dumps([_FORMAT, asdict(framing)]).encode(), digest_size=16)
+    for path in paths:
+        digest.update(path.encode("utf-8", "surrogateescape") + b"\0")
+        # A member of an archive ("file.npz::name/3") has no status of its own.
+        file = Path(path.split("::", 1)[0])
+        if file.exists():
+            status = file.stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def _load(folder: Path, fingerprint: str) -> Prepared | None:
+    try:
+        note = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+        if note != {"fingerprint": fingerprint}:
+            return None
+        cells = pd.read_parquet(folder / "cells.parquet")
+        pictures = np.load(folder / "pictures.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return Prepared(pictures, cells["hash"].tolist(), cells["error"].tolist())
+
+
+def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: bool = False) -> Prepared:
+    """Decode and frame every file, or take what an earlier call left in ``folder``.
+
+    Files that cannot be read are logged and marked, and the rest goes on.
+
+    Args:
+        paths: Files, or members of archives.
+        framing: How a picture becomes a square; a different one, or changed files, prepare anew.
+        folder: Where the prepared set is kept.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        DataError: No file at all can be read, or the disk is full.
+    """
+    fingerprint = _fingerprint(paths, framing)
+    found = _load(folder, fingerprint)
+    if found is not None:
+        return found
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        _write(paths, framing, unfinished, progress=progress)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise DataError(
+            f"{folder}: prepared pictures cannot be written: {error.strerror}; free some space"
+        ) from error
+    (unfinished / "prepared.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    prepared = _load(folder, fingerprint)
+    if prepared is None:
+        raise DataError(f"{folder}: prepared pictures changed while they were written; run it again")
+    return prepared
+
+
+def _write(paths: Sequence[str], framing: Framing, folder: Path, *, progress: bool) -> None:
+    shape = (len(paths), framing.size, framing.size, 3)
+    pictures = np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
+    hashes, errors = [], []
+    bar = tqdm(total=len(paths), desc="preparing", unit=" cells", disable=not progress)
+    for row, (picture, hash_, error) in enumerate(_read_in_order(paths, framing)):
+        if picture is not None:
+            pictures[row] = picture
+        else:
+            _LOG.warning("left out: %s: %s", paths[row], error)
+        hashes.append(hash_)
+        errors.append(error)
+        bar.update()
+    bar.close()
+    if all(errors):
+        raise DataError(f"none of the {len(paths)} pictures can be read; the first, {paths[0]}: {errors[0]}")
+    pictures.flush()
+    # On Windows a mapped file cannot be moved: let go of it first.
+    del pictures
+    pd.DataFrame({"path": list(paths), "hash": hashes, "error": errors}).to_parquet(folder / "cells.parquet")

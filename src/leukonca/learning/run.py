@@ -1,0 +1,141 @@
+"""The folder of a training run: all that is needed to resume it, to repeat it and to use its result.
+
+::
+
+    run.json             settings, data, precision, versions; what --resume reads
+    cells.csv            the manifest with the split of every cell
+    skipped.csv          the files that could not be read, with the reason
+    history.csv          one row an epoch
+    best.safetensors     the model of the best epoch
+    last.safetensors     the model of the last finished epoch
+    resume.ckpt          the whole state of the training after the last finished epoch
+    tensorboard/         the same history for TensorBoard
+    prepared/            decoded pictures; may be deleted
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from leukonca._version import __version__
+from leukonca.cells.manifest import Manifest
+from leukonca.errors import DataError, SettingError
+from leukonca.learning.bundle import load_bundle
+from leukonca.learning.settings import Precision, Settings
+from leukonca.learning.trained import TrainedModel
+
+__all__ = ["Run", "versions"]
+
+_FORMAT = 1
+
+
+def versions() -> dict[str, Any]:
+    """Return what a result may depend on beside data and settings."""
+    packages = ("torch", "lightning", "numpy", "pandas", "pillow", "scikit-learn", "torchmetrics")
+    return {
+        "leukonca": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training run on disk.
+
+    Attributes:
+        folder: Where it is.
+        settings: Its settings.
+        data: The SPECs that it was given.
+        precision: ``float32`` or ``bfloat16``, which ``auto`` became.
+    """
+
+    folder: Path
+    settings: Settings
+    data: tuple[str, ...]
+    precision: Precision
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Run:
+        """Open an existing run.
+
+        Raises:
+            DataError: It is not the folder of a run, or its note is damaged.
+        """
+        path = Path(folder) / "run.json"
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{folder}: not the folder of a training run (it has no run.json)") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
+        if note.get("format") != _FORMAT:
+            raise DataError(
+                f"{path}: format {note.get('format')!r}, but leukonca {__version__} reads {_FORMAT}"
+            )
+        try:
+            return cls(
+                Path(folder), Settings.from_dict(note["settings"]), tuple(note["data"]), note["precision"]
+            )
+        except (KeyError, TypeError, SettingError) as error:
+            raise DataError(f"{path}: damaged: {error}") from error
+
+    def create(self) -> None:
+        """Write ``run.json`` into a new folder.
+
+        Raises:
+            DataError: The folder already holds something, or cannot be made.
+        """
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            remedy = "give its folder to --resume to go on, or" if self.is_run(self.folder) else ""
+            raise DataError(f"{self.folder}: already exists and is not empty; {remedy} choose another folder")
+        note = {
+            "format": _FORMAT,
+            "settings": self.settings.to_dict(),
+            "data": list(self.data),
+            "precision": self.precision,
+            "versions": versions(),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            unfinished = self.folder / "run.json.part"
+            unfinished.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+            os.replace(unfinished, self.folder / "run.json")
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be written: {error.strerror}") from error
+
+    @staticmethod
+    def is_run(folder: str | os.PathLike[str]) -> bool:
+        """Whether a folder holds a run."""
+        return (Path(folder) / "run.json").is_file()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The cells with their split."""
+        return Manifest.read(self.folder / "cells.csv")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a finished epoch."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    def model(self, which: str = "best") -> TrainedModel:
+        """Return the ``best`` or the ``last`` model.
+
+        Raises:
+            ModelError: No epoch has finished yet.
+        """
+        return load_bundle(self.folder / f"{which}.safetensors")

@@ -1,0 +1,189 @@
+"""Everything that a training run can be told, as one plain dataclass: flags, YAML and Python alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final, Literal, get_args
+
+from leukonca.errors import SettingError
+from leukonca.learning.balance import Balance, WeightScheme
+from leukonca.nca.architecture import Architecture, PoolingKind, preset
+
+__all__ = ["AS_PUBLISHED", "ArchitectureChanges", "LossName", "NormalisationName", "Precision", "Settings"]
+
+LossName = Literal["bce", "cross_entropy", "focal"]
+NormalisationName = Literal["training", "picture", "none"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Schedule = Literal["one_cycle", "paper", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureChanges:
+    """What to change in the preset's architecture, with the names of ``Architecture``; ``None`` keeps it."""
+
+    size: int | None = None
+    patch: int | None = None
+    channels: int | None = None
+    hidden: int | None = None
+    steps: int | None = None
+    firing: float | None = None
+    pooling: PoolingKind | None = None
+    head_hidden: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of a training run.
+
+    Attributes:
+        preset: Architecture: ``base``, ``tiny``, ``paper``, ``paper_simple`` or ``paper_conv``.
+        change: What to change in that architecture.
+        classes: Class set to train on: ``auto`` (the labels as they are), ``five``, ``eight`` or
+            ``thirteen``; finer labels go to the coarser class, and cells without a place are left out.
+        crop: Share of the picture's side that the model looks at, from the centre, in (0, 1].
+        fit: ``square`` keeps the proportions, ``stretch`` (the paper) does not.
+        normalisation: ``training``: mean and s.d. of the training cells; ``picture``: of each picture itself.
+        augmentation: ``none``, ``paper``, ``light``, ``standard`` or ``strong``.
+        loss: ``cross_entropy``, ``bce`` (the paper) or ``focal``.
+        label_smoothing: Of ``cross_entropy``, in [0, 1).
+        focal_gamma: Of ``focal``, at least 0.
+        balance: ``none``; ``sampling``: classes drawn equally often (the paper), ``sqrt``: half-way;
+            ``weights``: all cells once, classes weighted in the loss.
+        weight_scheme: How ``balance="weights"`` weighs a class: ``inverse``, ``sqrt`` or ``effective``.
+        optimizer: ``adam`` (the paper) or ``adamw``.
+        learning_rate: Highest learning rate.
+        weight_decay: Of the optimizer.
+        schedule: ``one_cycle``; ``paper``: times 0.9999 after each batch; ``constant``.
+        epochs: Passes over the training cells.
+        batch: Pictures a batch.
+        clip: Largest norm of the gradient, 0 for no limit.
+        ema: Decay of the moving average of the weights, which is then what is validated and kept; 0 without.
+        patience: Stop when the monitored figure has not improved for so many epochs; 0 never.
+        monitor: What decides on the best epoch: ``macro_f1``, ``accuracy`` or ``loss`` of the validation.
+        fractions: Shares of training, validation and test cells, where the data do not say.
+        folds: Instead of ``fractions``: number of folds, of which ``fold`` is the test set; 0 without.
+        fold: Which fold is the test set, from 0.
+        limit_per_class: Train on so many cells a class at most; 0 for all.
+        precision: ``auto``: bfloat16 where the processor multiplies it natively, else float32.
+        seed: Decides on split, start weights, order, augmentation and firing.
+    """
+
+    preset: str = "base"
+    change: ArchitectureChanges = field(default_factory=ArchitectureChanges)
+    classes: Literal["auto", "five", "eight", "thirteen"] = "auto"
+    crop: float = 1.0
+    fit: Literal["square", "stretch"] = "square"
+    normalisation: NormalisationName = "training"
+    augmentation: str = "standard"
+    loss: LossName = "cross_entropy"
+    label_smoothing: float = 0.05
+    focal_gamma: float = 2.0
+    balance: Balance = "sqrt"
+    weight_scheme: WeightScheme = "effective"
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    schedule: Schedule = "one_cycle"
+    epochs: int = 20
+    batch: int = 32
+    clip: float = 1.0
+    ema: float = 0.998
+    patience: int = 0
+    monitor: Literal["macro_f1", "accuracy", "loss"] = "macro_f1"
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    folds: int = 0
+    fold: int = 0
+    limit_per_class: int = 0
+    precision: Precision = "auto"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        def require(name: str, holds: bool, range_: str) -> None:
+            if not holds:
+                raise SettingError(f"{name}={getattr(self, name)!r} must be {range_}")
+
+        # bool and NaN fail these comparisons where they should: NaN compares false with everything.
+        require("crop", 0 < self.crop <= 1, "in (0, 1]")
+        require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
+        require("focal_gamma", 0 <= self.focal_gamma < float("inf"), "at least 0")
+        require("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)")
+        require("weight_decay", 0 <= self.weight_decay < 1, "in [0, 1)")
+        require("epochs", self.epochs >= 1, "at least 1")
+        require("batch", self.batch >= 1, "at least 1")
+        require("clip", 0 <= self.clip < float("inf"), "at least 0")
+        require("ema", 0 <= self.ema < 1, "in [0, 1)")
+        require("patience", self.patience >= 0, "at least 0")
+        require("folds", self.folds == 0 or self.folds >= 2, "0, or at least 2")
+        require("fold", 0 <= self.fold < max(1, self.folds), f"in [0, folds={self.folds})")
+        require("limit_per_class", self.limit_per_class >= 0, "at least 0")
+        require("seed", 0 <= self.seed < 1 << 63, "in [0, 2^63)")
+        for entry in fields(self):
+            allowed = _CHOICES.get(entry.name)
+            if allowed is not None and getattr(self, entry.name) not in allowed:
+                raise SettingError(
+                    f"{entry.name}={getattr(self, entry.name)!r} is unknown; known: {', '.join(allowed)}"
+                )
+        self.architecture()
+
+    def architecture(self) -> Architecture:
+        """Return the preset's architecture with the changes.
+
+        Raises:
+            SettingError: The preset is unknown or the changes do not fit together.
+        """
+        changes = {name: value for name, value in asdict(self.change).items() if value is not None}
+        return replace(preset(self.preset), **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return {**asdict(self), "fractions": list(self.fractions)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """Rebuild from :meth:`to_dict`.
+
+        Raises:
+            SettingError: A setting is unknown or has a value that it cannot have.
+        """
+        values = dict(values)
+        unknown = set(values) - {entry.name for entry in fields(cls)}
+        change = values.pop("change", {})
+        unknown |= {f"change.{name}" for name in set(change) - {f.name for f in fields(ArchitectureChanges)}}
+        if unknown:
+            raise SettingError(f"unknown settings: {', '.join(sorted(unknown))}")
+        if "fractions" in values:
+            values["fractions"] = tuple(values["fractions"])
+        return cls(**values, change=ArchitectureChanges(**change))
+
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "classes": ("auto", "five", "eight", "thirteen"),
+    "fit": ("square", "stretch"),
+    "normalisation": get_args(NormalisationName),
+    "loss": get_args(LossName),
+    "balance": get_args(Balance),
+    "weight_scheme": get_args(WeightScheme),
+    "optimizer": ("adam", "adamw"),
+    "schedule": get_args(Schedule),
+    "monitor": ("macro_f1", "accuracy", "loss"),
+    "precision": get_args(Precision),
+}
+
+AS_PUBLISHED: Final = Settings(
+    preset="paper",
+    fit="stretch",
+    augmentation="paper",
+    loss="bce",
+    balance="sampling",
+    optimizer="adam",
+    learning_rate=4e-4,
+    weight_decay=0.0,
+    schedule="paper",
+    epochs=32,
+    batch=16,
+    clip=0.0,
+    ema=0.0,
+    folds=5,
+    precision="float32",
+)
+"""The training of Deutges et al. (MICCAI 2024), without its leaks; ``fold`` chooses the fold."""

@@ -1,0 +1,164 @@
+"""What one step of training is, for Lightning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from leukonca.cells.framing import Framing
+from leukonca.errors import NonFiniteLossError
+from leukonca.learning.augmentation import Augmentation, augment, picture_seeds
+from leukonca.learning.batches import Batch
+from leukonca.learning.geometry import centre_crop
+from leukonca.learning.losses import Loss
+from leukonca.learning.settings import Settings
+from leukonca.learning.statistics import InputStatistics, normalise
+from leukonca.nca.classifier import CellClassifier
+from leukonca.nca.firing import derive_seed
+
+__all__ = ["ClassificationTask"]
+
+_MOST_FILES_NAMED = 8
+
+
+class ClassificationTask(LightningModule):
+    """Trains a classifier and validates its moving average.
+
+    Nothing is drawn from a global stream: order, augmentation and firing are functions of the run's seed and
+    the place in the run, so that a resumed run does what the uninterrupted one would have done.
+
+    Args:
+        network: The automaton.
+        loss: Its loss.
+        settings: Of the run.
+        augmentation: How training pictures vary.
+        framing: Of the input; training pictures come on a larger canvas.
+        statistics: Of the training cells.
+        paths: The files of the manifest's rows, to name those of a batch that went wrong.
+    """
+
+    def __init__(
+        self,
+        network: CellClassifier,
+        loss: Loss,
+        settings: Settings,
+        augmentation: Augmentation,
+        framing: Framing,
+        statistics: InputStatistics,
+        paths: list[str],
+    ) -> None:
+        super().__init__()
+        self.network, self.loss, self.settings = network, loss, settings
+        self.augmentation, self.framing, self.statistics, self.paths = (
+            augmentation,
+            framing,
+            statistics,
+            paths,
+        )
+        self.averaged = AveragedModel(network, multi_avg_fn=_Ema(settings.ema)) if settings.ema else None
+        classes = network.classes
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.macro_f1 = MulticlassF1Score(classes, average="macro")
+        self._validation_loss: list[tuple[Tensor, int]] = []
+
+    @property
+    def best_network(self) -> CellClassifier:
+        """The network to validate and keep: the moving average where there is one."""
+        if self.averaged is None:
+            return self.network
+        network = self.averaged.module
+        if not isinstance(network, CellClassifier):
+            raise TypeError(f"the moving average holds a {type(network).__name__}")
+        return network
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            NonFiniteLossError: It is NaN or infinite.
+        """
+        seed, epoch = self.settings.seed, self.current_epoch
+        canvas = batch.pictures.permute(0, 3, 1, 2).float() / 255
+        pictures = augment(
+            canvas, self.augmentation, self.framing.size, seeds=picture_seeds(seed, epoch, batch.positions)
+        )
+        inputs = normalise(pictures, self.settings.normalisation, self.statistics)
+        logits = self.network(inputs, batch.images, derive_seed(seed, epoch, number))
+        loss: Tensor = self.loss(logits, batch.labels)
+        if not torch.isfinite(loss):
+            self._give_up(batch, number, loss.item())
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        return loss
+
+    def _give_up(self, batch: Batch, number: int, loss: float) -> None:
+        files = [self.paths[row] for row in batch.rows.tolist()]
+        named = ", ".join(files[:_MOST_FILES_NAMED])
+        more = f" and {len(files) - _MOST_FILES_NAMED} more" if len(files) > _MOST_FILES_NAMED else ""
+        raise NonFiniteLossError(
+            f"the loss became {loss} in epoch {self.current_epoch + 1}, batch {number + 1} "
+            f"(files: {named}{more}); "
+            "lower the learning rate, set clip to 1 or precision to float32; the last good weights were kept"
+        )
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Follow the weights with their moving average."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        """Add a batch to the figures of the validation cells."""
+        canvas = batch.pictures.permute(0, 3, 1, 2).float() / 255
+        inputs = normalise(
+            centre_crop(canvas, self.framing.size), self.settings.normalisation, self.statistics
+        )
+        with torch.autocast(canvas.device.type, enabled=False):
+            logits = self.best_network(inputs, batch.images, 0)
+        self._validation_loss.append((self.loss(logits, batch.labels).detach(), len(batch)))
+        self.accuracy.update(logits, batch.labels)
+        self.macro_f1.update(logits, batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, accuracy and macro-F1 of the validation cells."""
+        cells = sum(count for _, count in self._validation_loss)
+        loss = sum(float(value) * count for value, count in self._validation_loss) / cells
+        self._validation_loss.clear()
+        for name, value in (("loss", loss), ("accuracy", self.accuracy), ("macro_f1", self.macro_f1)):
+            self.log(f"val/{name}", float(value if isinstance(value, float) else value.compute()))
+        self.accuracy.reset()
+        self.macro_f1.reset()
+
+    def configure_optimizers(self) -> Any:
+        """Return optimizer and schedule."""
+        settings = self.settings
+        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        if settings.schedule == "constant":
+            return optimizer
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if settings.schedule == "one_cycle":
+            steps = int(self.trainer.estimated_stepping_batches)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.learning_rate, total_steps=steps, pct_start=0.2
+            )
+        else:
+            schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9999)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Ema:
+    """Exponential moving average; its decay rises to its value, so that the start is soon forgotten."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    @torch.no_grad()
+    def __call__(self, averaged: Any, current: Any, count: Tensor | int) -> None:
+        seen = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + seen) / (10 + seen)))

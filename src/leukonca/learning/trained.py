@@ -1,0 +1,81 @@
+"""A trained model with all that it needs to be used: how a picture becomes its input, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from leukonca.cells.framing import Framing
+from leukonca.learning.losses import LossName, probabilities
+from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
+from leukonca.nca.classifier import CellClassifier
+
+__all__ = ["TrainedModel"]
+
+NO_IDS: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A network, its classes, and the way from a picture to its input.
+
+    Attributes:
+        network: The automaton.
+        classes: Names of its outputs, in their order.
+        framing: How a decoded picture becomes the square input.
+        normalisation: How the input is normalised.
+        statistics: Of the training cells; ``None`` where ``normalisation`` does not need them.
+        loss: The loss it was trained with, which decides how logits become probabilities.
+        provenance: Where it comes from: data, split, seed, settings, figures, versions. JSON values.
+        seen_training: Identities (:func:`leukonca.nca.firing.image_id`) of the pictures that it was
+            trained on, int64 [n], sorted. What was seen in training is never counted in an assessment.
+        seen_validation: The same for the pictures that chose the best epoch.
+    """
+
+    network: CellClassifier
+    classes: tuple[str, ...]
+    framing: Framing
+    normalisation: Normalisation
+    statistics: InputStatistics | None
+    loss: LossName
+    provenance: dict[str, Any] = field(default_factory=dict)
+    seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+    seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def with_statistics(self, statistics: InputStatistics) -> TrainedModel:
+        """Return the same model with other input statistics."""
+        return replace(self, statistics=statistics, normalisation="training")
+
+    def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
+        """Return the network's input, float32 [B, 3, S, S], of framed pictures, uint8 [B, S, S, 3]."""
+        batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device)
+        batch = batch.permute(0, 3, 1, 2).float() / 255
+        return normalise(batch, self.normalisation, self.statistics)
+
+    @torch.inference_mode()
+    def probabilities(
+        self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
+    ) -> npt.NDArray[np.float64]:
+        """Return the probability of each class for one firing seed, float64 [B, K].
+
+        Args:
+            pictures: Framed pictures, uint8 [B, S, S, 3].
+            images: Identities of the pictures, int64 [B].
+            seed: Firing seed.
+        """
+        # The automaton has no dropout or batch statistics, but its pooling or head might one day.
+        self.network.eval()
+        ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        logits = self.network(self.normalised(pictures), ids, seed)
+        result: npt.NDArray[np.float64] = probabilities(logits, self.loss).double().cpu().numpy()
+        return result
