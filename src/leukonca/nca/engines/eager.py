@@ -6,6 +6,9 @@ into one dense convolution once for the whole rollout, which is the same functio
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,6 +35,12 @@ def _too_large_to_store(rule: Rule, state: Tensor, steps: int) -> bool:
     return steps * values * 4 > _STORE_LIMIT_BYTES
 
 
+def _stops(steps: int, recompute: bool) -> set[int]:
+    # Of n steps √n states are stored, and while going backwards the activations of √n steps at a time.
+    stride = max(1, math.isqrt(steps)) if recompute else max(1, steps)
+    return {*range(stride, steps, stride), steps} - {0}
+
+
 def rollout(
     rule: Rule,
     state: Tensor,
@@ -49,9 +58,9 @@ def rollout(
         firing: Decides which sites fire.
         steps: Number of steps.
         record: Numbers of finished steps (0 is the start) after which the state is kept.
-        recompute: Whether the backward pass computes activations again from the states between the
-            steps, which costs a second forward pass and saves most of the memory. ``None``: where
-            storing them would take more than about 2 GB.
+        recompute: Whether the backward pass computes activations again from a few stored states, which
+            costs a second forward pass and saves most of the memory. ``None``: where storing them would
+            take more than about 2 GB.
 
     Returns:
         The last state and the recorded ones by step.
@@ -63,16 +72,22 @@ def rollout(
     if recompute is None:
         recompute = torch.is_grad_enabled() and _too_large_to_store(rule, state, steps)
     keys = firing.keys()
-    rows, columns = state.shape[2:]
+
+    def run(state: Tensor, kernel: Tensor, bias: Tensor, update: Tensor, first: int, last: int) -> Tensor:
+        for step in range(first, last):
+            fires = firing.at(keys, step, *state.shape[2:])[:, None].to(state.dtype)
+            state = _step(state, fires, kernel, bias, update)
+        return state
+
     kept = {0: state} if 0 in record else {}
-    for step in range(steps):
-        fires = firing.at(keys, step, rows, columns)[:, None].to(state.dtype)
+    stops = sorted(_stops(steps, recompute) | {step for step in record if 0 < step <= steps})
+    for first, last in pairwise([0, *stops]):
         if recompute:
             state = checkpoint(
-                _step, state, fires, kernel, bias, update, use_reentrant=False, preserve_rng_state=False
+                run, state, kernel, bias, update, first, last, use_reentrant=False, preserve_rng_state=False
             )
         else:
-            state = _step(state, fires, kernel, bias, update)
-        if step + 1 in record:
-            kept[step + 1] = state
+            state = run(state, kernel, bias, update, first, last)
+        if last in record:
+            kept[last] = state
     return state, kept
