@@ -47,8 +47,9 @@ class Architecture:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise SettingError(f"{name}={value!r} must be a whole number of at least 1")
-        if not 0 < self.firing <= 1:
-            raise SettingError(f"firing={self.firing!r} must be in (0, 1]")
+        firing = self.firing  # may come from a model file, so its type is not yet known
+        if not isinstance(firing, (int, float)) or isinstance(firing, bool) or not 0 < firing <= 1:
+            raise SettingError(f"firing={firing!r} must be a number in (0, 1]")
         for name, allowed in (("pooling", get_args(PoolingKind)), ("head", get_args(Head))):
             if getattr(self, name) not in allowed:
                 raise SettingError(f"{name}={getattr(self, name)!r} is unknown; known: {', '.join(allowed)}")

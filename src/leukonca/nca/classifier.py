@@ -105,8 +105,17 @@ class CellClassifier(nn.Module):
 
         Returns:
             [B, C, size / patch, size / patch].
+
+        Raises:
+            SettingError: The pictures have another shape.
         """
-        patches = F.pixel_unshuffle(pictures, self.architecture.patch)
+        patch, shape = self.architecture.patch, list(pictures.shape)
+        if len(shape) != 4 or shape[1] != 3 or any(side % patch or side < 2 * patch for side in shape[2:]):
+            raise SettingError(
+                f"pictures of shape {shape} do not fit; expected [B, 3, H, W] with H and W multiples of "
+                f"patch={patch} and at least {2 * patch}"
+            )
+        patches = F.pixel_unshuffle(pictures, patch)
         return F.pad(patches, (0, 0, 0, 0, 0, self.architecture.channels - patches.shape[1]))
 
     def decide(self, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +145,16 @@ class CellClassifier(nn.Module):
             seed: Firing seed.
             record: After how many finished steps to keep the state.
             recompute: See :func:`leukonca.nca.engines.eager.rollout`.
+
+        Raises:
+            SettingError: The pictures have another shape, or there is not one identity for each.
         """
+        if images.shape != pictures.shape[:1]:
+            # Broadcasting would let every picture of the batch fire alike.
+            raise SettingError(
+                f"image identities of shape {list(images.shape)} do not fit {len(pictures)} pictures; "
+                "give each one"
+            )
         firing = Firing(seed, images, self.architecture.firing)
         state, states = engine(self.engine)(
             self.rule,
