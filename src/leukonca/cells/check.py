@@ -130,11 +130,11 @@ def _unknown(frame: pd.DataFrame) -> Iterator[UnknownLabel]:
 def _misspelt(label: str) -> str | None:
     """Return the known name that a label is very probably a misspelling of.
 
-    One wrong letter from five letters on, two from eight on: a prolymphocyte or a promonocyte, which are
+    One wrong letter from five letters on, two from seven on: a prolymphocyte or a promonocyte, which are
     types of their own, are three letters away from what they are not.
     """
     plain = " ".join(label.replace("_", " ").replace("-", " ").lower().split())
-    allowed = 0 if len(plain) < 5 else 1 if len(plain) < 8 else 2
+    allowed = 0 if len(plain) < 5 else 1 if len(plain) < 7 else 2
     names = {
         word: kind.name
         for kind in CELL_TYPES.values()

@@ -162,9 +162,11 @@ class Manifest:
 
 
 def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
-    # Not astype(str): text that is no UTF-8 (a file name may be) does not fit into pandas' own kind of text.
-    column = column.astype(object)
-    return column.where(column.notna(), "").map(str).astype(object)
+    if pd.api.types.is_float_dtype(column.dtype):
+        column = column.convert_dtypes()  # whole numbers with gaps between them: patient 7, not 7.0
+    values = ["" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+    # Not pandas' own kind of text: what is no UTF-8 (a file name may be) does not fit into it.
+    return pd.Series(values, index=column.index, dtype=object)
 
 
 def read_table(file: Path) -> pd.DataFrame:
@@ -178,7 +180,7 @@ def read_table(file: Path) -> pd.DataFrame:
     options: dict[str, Any] = {"dtype": object, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
         if file.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(file).convert_dtypes()  # whole numbers with gaps come as 1.0
+            frame = pd.read_parquet(file)
         else:
             frame = pd.read_csv(file, encoding_errors="surrogateescape", **options)
     except Exception as error:  # pandas and pyarrow raise many kinds for a broken file

@@ -157,7 +157,8 @@ class CheckReport:
     def _summary(self) -> Iterator[str]:
         named = sum(1 for label in self.classes if label)
         kinds = _many(named, "class", "classes")
-        yield f"{_many(self.pictures, 'picture')}, {kinds}, from {', '.join(self.sources)}"
+        sets = ", ".join(name or "no set" for name in self.sources)
+        yield f"{_many(self.pictures, 'picture')}, {kinds}, from {sets}"
         if self.groups:
             sizes = list(self.groups.values())
             without = self.pictures - sum(sizes)

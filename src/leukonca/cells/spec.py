@@ -120,6 +120,8 @@ def _bare(text: str, path: Path) -> Spec:
         return _table(text, path)
     if path.suffix.lower() == ".npz":
         raise DataError(f"{text}: no known image set has these arrays or this name; write NAME:{text}")
+    if path.suffix.lower() == ".toml":
+        raise DataError(f"{text}: describes an image set; name its pictures too: {text}:DIR")
     kinds = ", ".join((*TABLE_SUFFIXES, ".npz"))
     raise DataError(f"{text}: is neither a folder nor a {kinds} file; a single picture has no label")
 
@@ -129,6 +131,8 @@ def _existing(text: str, written: str) -> Path:
         raise DataError(f"{text!r}: the path is missing; write {text or 'NAME:'}PATH")
     path = Path(os.path.abspath(Path(written).expanduser()))
     if not path.exists():
+        if written.casefold() in known_sources():
+            raise DataError(f"{text}: the path is missing; write {text}:PATH")
         parent = next((each for each in path.parents if each.exists()), path.anchor)
         raise DataError(f"{text}: {path} does not exist ({parent} does); check the path")
     return path
