@@ -226,3 +226,17 @@ def test_real_sets_are_sound(shared_data: Path) -> None:
     assert report.ok
     assert report.pictures == 351 + 268 + 300
     assert len(report.groups) == 351 + 51
+
+
+def test_pictures_of_an_archive_are_read_too(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for part, number in (("train", 3), ("val", 2), ("test", 2)):
+        arrays[f"{part}_images"] = generator.integers(0, 256, (number, 28, 28, 3), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(number, dtype=np.uint8)[:, None]
+    arrays["test_images"][1] = arrays["train_images"][1]
+    np.savez_compressed(tmp_path / "bloodmnist.npz", **arrays)
+    report = check(scan([str(tmp_path / "bloodmnist.npz")]))
+    assert not report.unreadable
+    assert [each.splits for each in report.leaks] == [("test", "train")]
+    assert report.contradictions == ()
