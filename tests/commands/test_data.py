@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonargparse import ArgumentParser
 from PIL import Image
 
 from leukonca.cells.manifest import Manifest
@@ -67,6 +68,14 @@ def test_an_old_terminal_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(sys, "stdout", terminal)
         assert run("check", "--quiet", folder) == 0
     assert "zellen-\\xfc" in (tmp_path / "out.txt").read_text(encoding="ascii")
+
+
+def test_it_can_be_a_subcommand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main = ArgumentParser()
+    main.add_subcommands(required=True, dest="command").add_subcommand("data", data.parser())
+    args = main.parse_args(["data", "check", "--quiet", str(cells(tmp_path, "mono/1.png"))])
+    assert data.run(args["data"]) == 0
+    assert "1 picture, 1 class" in capsys.readouterr().out
 
 
 def test_the_command_loads_no_torch() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -22,34 +22,33 @@ HELP: Final = "check pictures and labels before training"
 
 def parser() -> ArgumentParser:
     """Return the parser of this command."""
-    checking = ArgumentParser(
-        description="Read every picture and report counts, broken files, duplicates, leaks between splits "
-        "and doubtful labels. Exits 1 where something would corrupt a result."
+    # A positional choice and not a subcommand: jsonargparse adds nested subcommands in level order only,
+    # and this parser is complete before the main program takes it.
+    data = ArgumentParser(
+        description="check: read every picture and report counts, broken files, duplicates, leaks between "
+        "splits and doubtful labels. Exits 1 where something would corrupt a result."
     )
-    checking.add_argument(
+    data.add_argument("action", type=Literal["check"], metavar="check", help="what to do with the pictures")
+    data.add_argument(
         "specs", nargs="+", metavar="SPEC", help="NAME:PATH, NAME@USE:PATH, folder:DIR, table:FILE, or a path"
     )
-    checking.add_argument("--out", type=str, metavar="FILE.json", help="also write the whole report here")
-    checking.add_argument(
+    data.add_argument("--out", type=str, metavar="FILE.json", help="also write the whole report here")
+    data.add_argument(
         "--manifest",
         type=str,
         metavar="FILE",
         help="write the table of pictures with hashes (.csv or .parquet)",
     )
-    checking.add_argument("--quiet", action="store_true", help="show no progress on stderr")
-    data = ArgumentParser(description=HELP)
-    data.add_subcommands(required=True, dest="action").add_subcommand(
-        "check", checking, help="check pictures"
-    )
+    data.add_argument("--quiet", action="store_true", help="show no progress on stderr")
     return data
 
 
 def run(args: Namespace) -> int:
-    """Run the command; 0 where all is well, 1 where something would corrupt a result."""
-    return _check(args["check"])
+    """Run the command; 0 where all is well, 1 where something would corrupt a result.
 
-
-def _check(args: Namespace) -> int:
+    Raises:
+        LeukoncaError: A SPEC or an output file is wrong.
+    """
     # Refused now, not after an hour of reading.
     if args.manifest and Path(args.manifest).suffix.lower() not in TABLE_SUFFIXES:
         raise SettingError(f"--manifest {args.manifest}: must end in {' or '.join(TABLE_SUFFIXES)}")
