@@ -145,8 +145,10 @@ class CellsModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:  # noqa: D102
         sampler = _EpochSampler(self.training.labels, self.batch, seed=self.seed, balance=self.balance)
         # Slicing a mapped array needs no workers, and batch_size=None leaves the batching to the sampler.
-        return DataLoader(self.training, batch_size=None, sampler=sampler)
+        # A loader draws a seed for workers even without any: from a generator of its own, not the caller's.
+        return DataLoader(self.training, batch_size=None, sampler=sampler, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader[Batch]:  # noqa: D102
         # Larger batches cost no gradient memory; 64 keeps the state of the largest preset under 150 MB.
-        return DataLoader(self.validation, batch_size=None, sampler=_PlainSampler(len(self.validation), 64))
+        sampler = _PlainSampler(len(self.validation), 64)
+        return DataLoader(self.validation, batch_size=None, sampler=sampler, generator=torch.Generator())

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -27,7 +26,8 @@ from torch import Tensor
 
 from leukonca._version import __version__
 from leukonca.cells.framing import Framing
-from leukonca.errors import LeukoncaError, ModelError
+from leukonca.cells.writing import replacing
+from leukonca.errors import DataError, LeukoncaError, ModelError
 from leukonca.learning.losses import LossName
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
@@ -76,19 +76,13 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
         "loss": model.loss,
         "provenance": model.provenance,
     }
-    data = save(tensors, metadata={_KEY: json.dumps(note, ensure_ascii=False, sort_keys=True)})
+    # ASCII, because the name of a class may come from a folder's name that is no Unicode text.
+    data = save(tensors, metadata={_KEY: json.dumps(note, sort_keys=True)})
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(unfinished, target)
-        except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ModelError(f"{target}: cannot be written: {error.strerror}") from error
+        with replacing(target) as draft:
+            draft.write_bytes(data)
+    except DataError as error:
+        raise ModelError(str(error)) from error
 
 
 def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
@@ -119,7 +113,7 @@ def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
         ) from error
     try:
         return _build(note, tensors)
-    except (LeukoncaError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LeukoncaError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(
             f"{source}: the model file is damaged or was not written by leukonca: {reason}"
@@ -148,6 +142,8 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         raise ModelError(
             f"an architecture of {widest} channels and {architecture.steps} steps is out of bounds"
         )
+    if not isinstance(note["classes"], list):
+        raise ModelError(f"classes {note['classes']!r} are not a list")
     classes = tuple(note["classes"])
     if not all(isinstance(name, str) and name for name in classes) or len(set(classes)) != len(classes):
         raise ModelError(f"classes {note['classes']!r} are not distinct names")
@@ -164,8 +160,13 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         raise ModelError(f"framing gives {framing.size} px but the network takes {architecture.size} px")
     if not isinstance(note["provenance"], dict):
         raise ModelError("provenance is not a table")
-    network = CellClassifier(architecture, len(classes))
-    network.load_state_dict(_weights(network, tensors))
+    # The shapes are compared before memory is taken, so that only what the file really holds is allocated.
+    with torch.device("meta"):
+        weights = _weights(CellClassifier(architecture, len(classes)), tensors)
+    # Start weights are drawn, though only to be replaced: not from the caller's stream.
+    with torch.random.fork_rng(devices=[]):
+        network = CellClassifier(architecture, len(classes))
+    network.load_state_dict(weights)
     return TrainedModel(
         network=network.eval(),
         classes=classes,

@@ -12,9 +12,11 @@ from typing import Any
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
 
-__all__ = ["AtomicCheckpoints", "History", "Progress"]
+from leukonca.errors import TrainingError
+
+__all__ = ["AtomicCheckpoints", "History", "Patience", "Progress"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +30,17 @@ class AtomicCheckpoints(TorchCheckpointIO):
         unfinished = Path(path).with_suffix(".part")
         super().save_checkpoint(checkpoint, unfinished, storage_options)
         os.replace(unfinished, path)
+
+    def load_checkpoint(  # noqa: D102
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        try:
+            return super().load_checkpoint(path, map_location, weights_only)
+        except Exception as error:  # torch raises many kinds for a broken file
+            raise TrainingError(
+                f"{path}: is damaged, so that the run cannot go on ({error}); its best and last models can be "
+                "used, or train anew"
+            ) from error
 
 
 class History(Callback):
@@ -93,6 +106,15 @@ class History(Callback):
         unfinished = self.path.with_suffix(".part")
         pd.DataFrame(self.rows).astype({"epoch": int}).to_csv(unfinished, index=False)
         os.replace(unfinished, self.path)
+
+
+class Patience(EarlyStopping):
+    """Early stopping that stays stopped: a run that had ended and is resumed trains no further epoch."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: D102
+        super().on_train_start(trainer, pl_module)
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class Progress(TQDMProgressBar):

@@ -93,6 +93,7 @@ def divide(manifest: Manifest, settings: Settings) -> Manifest:
         training = np.flatnonzero(split == "train")
         codes = frame["label"].iloc[training].astype("category").cat.codes.to_numpy(dtype=np.int64)
         kept = limit_per_class(codes, settings.limit_per_class, seed)
+        split = split.copy()  # the data's own column, which pandas does not let us write to
         split[np.setdiff1d(training, training[kept])] = ""
         divided = manifest.with_column("split", split)
     return divided
@@ -100,7 +101,9 @@ def divide(manifest: Manifest, settings: Settings) -> Manifest:
 
 def _groups(frame: pd.DataFrame) -> npt.NDArray[np.object_]:
     """The groups that must not be divided: the data's own, joined where they share a picture."""
-    names = frame["group"].where(frame["group"] != "", [f"row {row}" for row in range(len(frame))])
+    # A group may be called anything, so that both kinds of names need a first word of their own.
+    alone = [f"row {row}" for row in range(len(frame))]
+    names = ("group " + frame["group"]).where(frame["group"] != "", alone)
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -108,7 +111,8 @@ def _groups(frame: pd.DataFrame) -> npt.NDArray[np.object_]:
             name = leader[name]
         return name
 
-    for members in names.groupby(frame["hash"]).unique():
+    known = frame["hash"] != ""
+    for members in names[known].groupby(frame["hash"][known]).unique():
         for other in members[1:]:
             leader[find(other)] = find(members[0])
     roots = names.map(find)

@@ -27,7 +27,7 @@ from leukonca.cells.decode import content_hash, decode
 from leukonca.cells.framing import Framing, frame
 from leukonca.errors import DataError, PictureError
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "prepare", "read_framed"]
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -65,7 +65,13 @@ def _read(path: str, framing: Framing) -> tuple[Picture | None, str, str]:
     return frame(picture, framing), content_hash(picture), ""
 
 
-def _read_in_order(paths: Sequence[str], framing: Framing) -> Iterator[tuple[Picture | None, str, str]]:
+def read_framed(paths: Sequence[str], framing: Framing) -> Iterator[tuple[Picture | None, str, str]]:
+    """Read and frame files on all cores, a few ahead of what is asked for.
+
+    Yields:
+        For each file in its order: the picture, uint8 [S, S, 3], its content hash and ``""``; or ``None``,
+        ``""`` and the reason why it cannot be read.
+    """
     # A bounded window of futures: executor.map would submit, and keep, all of them.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         remaining = iter(paths)
@@ -141,7 +147,7 @@ def _write(paths: Sequence[str], framing: Framing, folder: Path, *, progress: bo
     pictures = np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
     hashes, errors = [], []
     bar = tqdm(total=len(paths), desc="preparing", unit=" cells", disable=not progress)
-    for row, (picture, hash_, error) in enumerate(_read_in_order(paths, framing)):
+    for row, (picture, hash_, error) in enumerate(read_framed(paths, framing)):
         if picture is not None:
             pictures[row] = picture
         else:

@@ -80,17 +80,22 @@ class Run:
             note = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(f"{folder}: not the folder of a training run (it has no run.json)") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from error
+        if not isinstance(note, dict):
+            raise DataError(f"{path}: damaged: a table is expected, not {type(note).__name__}")
         if note.get("format") != _FORMAT:
             raise DataError(
                 f"{path}: format {note.get('format')!r}, but leukonca {__version__} reads {_FORMAT}"
             )
         try:
-            return cls(
-                Path(folder), Settings.from_dict(note["settings"]), tuple(note["data"]), note["precision"]
-            )
-        except (KeyError, TypeError, SettingError) as error:
+            settings, data = Settings.from_dict(note["settings"]), tuple(map(str, note["data"]))
+            if note["precision"] not in ("float32", "bfloat16"):
+                raise SettingError(f"precision={note['precision']!r} must be float32 or bfloat16")
+            return cls(Path(folder), settings, data, note["precision"])
+        except KeyError as error:
+            raise DataError(f"{path}: damaged: misses {error}") from error
+        except (TypeError, ValueError, SettingError) as error:
             raise DataError(f"{path}: damaged: {error}") from error
 
     def create(self) -> None:
@@ -99,9 +104,6 @@ class Run:
         Raises:
             DataError: The folder already holds something, or cannot be made.
         """
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            remedy = "give its folder to --resume to go on, or" if self.is_run(self.folder) else ""
-            raise DataError(f"{self.folder}: already exists and is not empty; {remedy} choose another folder")
         note = {
             "format": _FORMAT,
             "settings": self.settings.to_dict(),
@@ -110,12 +112,17 @@ class Run:
             "versions": versions(),
         }
         try:
+            if self.folder.exists() and (not self.folder.is_dir() or _holds_something(self.folder)):
+                remedy = "give its folder to --resume to go on, or " if self.is_run(self.folder) else ""
+                raise DataError(
+                    f"{self.folder}: already exists and is not empty; {remedy}choose another folder"
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
             unfinished = self.folder / "run.json.part"
             unfinished.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
             os.replace(unfinished, self.folder / "run.json")
-        except OSError as error:
-            raise DataError(f"{self.folder}: cannot be written: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+            raise DataError(f"{self.folder}: cannot be written: {error}; choose another folder") from error
 
     @staticmethod
     def is_run(folder: str | os.PathLike[str]) -> bool:
@@ -129,8 +136,18 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a finished epoch."""
-        return pd.read_csv(self.folder / "history.csv")
+        """One row a finished epoch.
+
+        Raises:
+            DataError: No epoch has finished yet, or the file is damaged.
+        """
+        path = self.folder / "history.csv"
+        try:
+            return pd.read_csv(path)
+        except FileNotFoundError:
+            raise DataError(f"{self.folder}: no epoch has finished yet (there is no history.csv)") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
 
     def model(self, which: str = "best") -> TrainedModel:
         """Return the ``best`` or the ``last`` model.
@@ -139,3 +156,8 @@ class Run:
             ModelError: No epoch has finished yet.
         """
         return load_bundle(self.folder / f"{which}.safetensors")
+
+
+def _holds_something(folder: Path) -> bool:
+    # What a run that was killed at its very first file left behind is nothing.
+    return any(entry.name != "run.json.part" for entry in folder.iterdir())

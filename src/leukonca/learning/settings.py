@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args
 
+from leukonca.cells.framing import Framing
 from leukonca.errors import SettingError
+from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import Balance, WeightScheme
 from leukonca.nca.architecture import Architecture, PoolingKind, preset
 
@@ -102,7 +106,14 @@ class Settings:
             if not holds:
                 raise SettingError(f"{name}={getattr(self, name)!r} must be {range_}")
 
-        # bool and NaN fail these comparisons where they should: NaN compares false with everything.
+        # A run file or a Python caller may hold any type; what is no number cannot be compared below.
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name in _WHOLE:
+                require(entry.name, _is_whole(value), "a whole number")
+            elif entry.name in _REAL:
+                require(entry.name, _is_number(value), "a number")
+        # NaN fails each of these, because it compares false with everything.
         require("crop", 0 < self.crop <= 1, "in (0, 1]")
         require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         require("focal_gamma", 0 <= self.focal_gamma < float("inf"), "at least 0")
@@ -123,7 +134,20 @@ class Settings:
                 raise SettingError(
                     f"{entry.name}={getattr(self, entry.name)!r} is unknown; known: {', '.join(allowed)}"
                 )
-        self.architecture()
+        require(
+            "fractions",
+            isinstance(self.fractions, tuple)
+            and len(self.fractions) == 3
+            and all(_is_number(share) and 0 <= share <= 1 for share in self.fractions)
+            and math.isclose(sum(self.fractions), 1, abs_tol=1e-6),
+            "three shares in [0, 1] that sum to 1",
+        )
+        require("preset", isinstance(self.preset, str), "a name")
+        require("augmentation", isinstance(self.augmentation, str), "a name")
+        require("change", isinstance(self.change, ArchitectureChanges), "changes of the architecture")
+        # Whatever is wrong shall be known before a hundred thousand pictures are prepared.
+        augmentation_preset(self.augmentation)
+        Framing(self.architecture().size, self.crop, self.fit)
 
     def architecture(self) -> Architecture:
         """Return the preset's architecture with the changes.
@@ -148,13 +172,28 @@ class Settings:
         values = dict(values)
         unknown = set(values) - {entry.name for entry in fields(cls)}
         change = values.pop("change", {})
+        if not isinstance(change, Mapping):
+            raise SettingError(f"change={change!r} must be a table of names and values")
         unknown |= {f"change.{name}" for name in set(change) - {f.name for f in fields(ArchitectureChanges)}}
         if unknown:
             raise SettingError(f"unknown settings: {', '.join(sorted(unknown))}")
-        if "fractions" in values:
+        if isinstance(values.get("fractions"), list):
             values["fractions"] = tuple(values["fractions"])
         return cls(**values, change=ArchitectureChanges(**change))
 
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_WHOLE: Final = frozenset({"epochs", "batch", "patience", "folds", "fold", "limit_per_class", "seed"})
+_REAL: Final = frozenset(
+    {"crop", "label_smoothing", "focal_gamma", "learning_rate", "weight_decay", "clip", "ema"}
+)
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "classes": ("auto", "five", "eight", "thirteen"),

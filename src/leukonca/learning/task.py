@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,6 +25,10 @@ from leukonca.nca.firing import derive_seed
 __all__ = ["ClassificationTask"]
 
 _MOST_FILES_NAMED = 8
+_REMEDY = "lower the learning rate, set clip to 1 or precision to float32; the last good weights were kept"
+
+# The share of the steps in which the learning rate of ``one_cycle`` rises.
+_RISE = 0.2
 
 
 class ClassificationTask(LightningModule):
@@ -101,8 +106,7 @@ class ClassificationTask(LightningModule):
         more = f" and {len(files) - _MOST_FILES_NAMED} more" if len(files) > _MOST_FILES_NAMED else ""
         raise NonFiniteLossError(
             f"the loss became {loss} in epoch {self.current_epoch + 1}, batch {number + 1} "
-            f"(files: {named}{more}); "
-            "lower the learning rate, set clip to 1 or precision to float32; the last good weights were kept"
+            f"(files: {named}{more}); {_REMEDY}"
         )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -127,6 +131,12 @@ class ClassificationTask(LightningModule):
         cells = sum(count for _, count in self._validation_loss)
         loss = sum(float(value) * count for value, count in self._validation_loss) / cells
         self._validation_loss.clear()
+        if not math.isfinite(loss):
+            # The last step of the epoch can spoil the weights without any training loss to show it.
+            raise NonFiniteLossError(
+                f"the validation loss became {loss} after epoch {self.current_epoch + 1}: the weights have "
+                f"diverged; {_REMEDY}"
+            )
         for name, value in (("loss", loss), ("accuracy", self.accuracy), ("macro_f1", self.macro_f1)):
             self.log(f"val/{name}", float(value if isinstance(value, float) else value.compute()))
         self.accuracy.reset()
@@ -144,8 +154,10 @@ class ClassificationTask(LightningModule):
         schedule: torch.optim.lr_scheduler.LRScheduler
         if settings.schedule == "one_cycle":
             steps = int(self.trainer.estimated_stepping_batches)
+            # A rise of exactly one step divides by zero in PyTorch; below that there is no rise anyway.
+            rise = _RISE if steps * _RISE > 1 else 0.5 / steps
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.learning_rate, total_steps=steps, pct_start=0.2
+                optimizer, settings.learning_rate, total_steps=steps, pct_start=rise
             )
         else:
             schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9999)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pandas as pd
 import torch
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from leukonca.cells.framing import Framing
@@ -23,12 +24,13 @@ from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
 from leukonca.cells.splits import PARTS
-from leukonca.errors import DataError
+from leukonca.cells.writing import replacing
+from leukonca.errors import DataError, TrainingError
 from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import class_weights
 from leukonca.learning.batches import Cells, CellsModule
 from leukonca.learning.bundle import save_bundle
-from leukonca.learning.callbacks import AtomicCheckpoints, History, Progress
+from leukonca.learning.callbacks import AtomicCheckpoints, History, Patience, Progress
 from leukonca.learning.division import divide, with_classes
 from leukonca.learning.losses import make_loss
 from leukonca.learning.preparation import Prepared, prepare
@@ -66,7 +68,8 @@ def train(
     Raises:
         DataError: The data cannot be trained on, or the folder is not empty.
         SettingError: A setting does not fit.
-        TrainingError: The training diverged or was interrupted.
+        TrainingError: The training diverged, or its files cannot be written.
+        KeyboardInterrupt: Ctrl-C; the run can be resumed.
     """
     settings = settings or Settings()
     manifest = data if isinstance(data, Manifest) else scan(data, progress=progress)
@@ -74,15 +77,20 @@ def train(
     manifest = with_classes(manifest, settings.classes)
     run = Run(out, settings, specs, resolved_precision(settings.precision))
     run.create()
+    return _begin(run, manifest, progress=progress)
+
+
+def _begin(run: Run, manifest: Manifest, *, progress: bool) -> Run:
     prepared = _prepare(run, manifest, progress=progress)
     skipped = pd.DataFrame({"path": manifest.frame["path"], "reason": prepared.errors})[~prepared.ok]
-    skipped.to_csv(out / "skipped.csv", index=False)
+    with replacing(run.folder / "skipped.csv") as draft:
+        skipped.to_csv(draft, index=False, encoding="utf-8", errors="surrogateescape")
     manifest = manifest.with_column("hash", prepared.hashes)
     # Unreadable files stay in the table, in no part, so that its rows are those of the prepared pictures.
     split = np.full(len(manifest), "", dtype=object)
-    split[prepared.ok] = divide(manifest.subset(prepared.ok), settings).frame["split"]
+    split[prepared.ok] = divide(manifest.subset(prepared.ok), run.settings).frame["split"]
     manifest = manifest.with_column("split", split)
-    manifest.write(out / "cells.csv")
+    manifest.write(run.folder / "cells.csv")
     return _fit(run, manifest, prepared, progress=progress)
 
 
@@ -91,7 +99,8 @@ def resume(folder: Path, *, progress: bool = False) -> Run:
 
     Raises:
         DataError: The folder is not that of a run, or its pictures have changed since.
-        TrainingError: The training diverged or was interrupted again.
+        TrainingError: The training diverged, or its files are damaged or cannot be written.
+        KeyboardInterrupt: Ctrl-C; the run can be resumed again.
     """
     run = Run.open(folder)
     if not (folder / "cells.csv").is_file():
@@ -100,9 +109,8 @@ def resume(folder: Path, *, progress: bool = False) -> Run:
             raise DataError(
                 f"{folder}: was interrupted before its cells were divided; train again from the manifest"
             )
-        (folder / "run.json").unlink()
-        shutil.rmtree(folder / "prepared.part", ignore_errors=True)
-        return train(run.data, folder, run.settings, progress=progress)
+        manifest = with_classes(scan(run.data, progress=progress), run.settings.classes)
+        return _begin(run, manifest, progress=progress)
     manifest = run.manifest
     prepared = _prepare(run, manifest, progress=progress)
     changed = np.flatnonzero(np.array(prepared.hashes) != manifest.frame["hash"].to_numpy())
@@ -202,10 +210,10 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
     ]
     if settings.patience:
         mode = "min" if settings.monitor == "loss" else "max"
-        callbacks.append(EarlyStopping(monitor, patience=settings.patience, mode=mode))
+        callbacks.append(Patience(monitor, patience=settings.patience, mode=mode))
     if progress:
         callbacks.append(Progress(len(training), -(-len(training) // settings.batch)))
-    with _quiet_lightning():
+    with _quiet_lightning(), _own_interrupt():
         trainer = Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=1,
@@ -228,9 +236,10 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
                 ckpt_path=checkpoint if checkpoint.is_file() else None,
                 weights_only=True,
             )
-        except SystemExit as error:
-            # Lightning turns Ctrl-C into the end of the process.
-            raise KeyboardInterrupt from error
+        except OSError as error:
+            raise TrainingError(
+                f"{run.folder}: the run cannot be written: {error}; free some space and resume it"
+            ) from error
     return run
 
 
@@ -266,9 +275,25 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+            # The folder of a run may be moved or renamed before it is resumed.
+            warnings.filterwarnings("ignore", "The dirpath has changed")
             # Lightning's own use of a name that PyTorch has retired.
             warnings.filterwarnings("ignore", ".*LeafSpec.*")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Let Ctrl-C be a ``KeyboardInterrupt``: Lightning ends the process, and is deaf to Ctrl-C from then on."""
+    here = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if here and handler is not None:
+            signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,235 @@
+"""What a person calls: train, load, classify, evaluate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leukonca.assessment.evaluate import Part, Statistics
+from leukonca.assessment.evaluate import evaluate as _evaluate
+from leukonca.assessment.metrics import Metrics
+from leukonca.assessment.predict import FIRING_SEEDS, predict
+from leukonca.assessment.prediction import Predictions
+from leukonca.cells.listing import walk
+from leukonca.cells.manifest import Manifest
+from leukonca.cells.scan import scan
+from leukonca.errors import DataError, ModelError
+from leukonca.learning.bundle import load_bundle, save_bundle
+from leukonca.learning.run import Run
+from leukonca.learning.settings import ArchitectureChanges, Settings
+from leukonca.learning.trained import TrainedModel
+from leukonca.learning.training import resume as _resume
+from leukonca.learning.training import train as _train
+
+__all__ = ["Model", "Training", "evaluate", "files_of", "load", "resume", "train"]
+
+PathLike = str | os.PathLike[str]
+
+
+def files_of(paths: PathLike | Sequence[PathLike]) -> list[str]:
+    """Return the picture files that paths name: files as they are, folders with all pictures below them.
+
+    Raises:
+        DataError: A folder holds no picture, or there is nothing at all.
+    """
+    files: list[str] = []
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        text = os.fspath(path)
+        if not os.path.isdir(text):
+            files.append(text)
+            continue
+        inside = [found.path for found in walk(Path(text)) if found.kind == "picture"]
+        if not inside:
+            raise DataError(f"{text}: the folder holds no pictures")
+        files += inside
+    if not files:
+        raise DataError("there is no picture to classify; name files or folders")
+    return files
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model, ready to classify.
+
+    Attributes:
+        name: What reports call it.
+        trained: The network with its preprocessing and provenance.
+        run: The run that it comes from, where it was loaded from one.
+    """
+
+    name: str
+    trained: TrainedModel
+    run: Run | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of its classes, in the order of its outputs."""
+        return self.trained.classes
+
+    def classify(
+        self, paths: PathLike | Sequence[PathLike], *, seeds: int = FIRING_SEEDS, progress: bool = False
+    ) -> Predictions:
+        """Name the cell of every picture.
+
+        Args:
+            paths: A picture, a folder, or several of them.
+            seeds: Firing seeds to average over; see ``Predictions.spread``.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            One row a file in their order; ``to_frame()`` makes it a table. A broken file is a row with its
+            reason in ``errors``.
+
+        Raises:
+            DataError: There is no picture.
+        """
+        return predict(self.trained, files_of(paths), seeds=seeds, progress=progress)
+
+    def evaluate(
+        self,
+        data: PathLike | Sequence[PathLike] | Manifest | None,
+        out: PathLike,
+        *,
+        split: Part = "auto",
+        allow_seen: bool = False,
+        statistics: Statistics = "model",
+        seeds: int = FIRING_SEEDS,
+        resamples: int = 1000,
+        progress: bool = False,
+    ) -> Metrics:
+        """Measure how good it is on labelled cells, and write a report.
+
+        Args:
+            data: SPECs or a manifest; ``None`` takes the test cells of the run that the model comes from.
+            out: Folder of the report.
+            split: ``auto``, ``train``, ``val``, ``test`` or ``all``; see
+                :func:`leukonca.assessment.evaluate.choose`.
+            allow_seen: Count cells that the model has seen in training.
+            statistics: ``model`` or, to reproduce the paper's leak, ``target``.
+            seeds: Firing seeds to average over.
+            resamples: Of the bootstrap for the intervals.
+            progress: Whether to show progress bars.
+
+        Raises:
+            DataError: No cell is left to measure on, or ``data`` is missing.
+        """
+        if data is None:
+            if self.run is None:
+                raise DataError(
+                    f"{self.name}: is not the folder of a training run; name the cells with --data"
+                )
+            manifest = self.run.manifest
+            if not (manifest.frame["split"] == "test").any():
+                raise DataError(f"{self.name}: its run kept no test cells; name other cells with --data")
+        elif isinstance(data, Manifest):
+            manifest = data
+        else:
+            specs = [data] if isinstance(data, (str, os.PathLike)) else data
+            manifest = scan([os.fspath(spec) for spec in specs], progress=progress)
+        metrics, _ = _evaluate(
+            self.trained,
+            manifest,
+            Path(out),
+            name=self.name,
+            part=split,
+            allow_seen=allow_seen,
+            statistics=statistics,
+            seeds=seeds,
+            resamples=resamples,
+            history=self.run.history if self.run else None,
+            progress=progress,
+        )
+        return metrics
+
+    def save(self, path: PathLike) -> None:
+        """Write the model as one file."""
+        save_bundle(self.trained, path)
+
+
+def load(path: PathLike) -> Model:
+    """Load a model from its file, or the best model of a training run from its folder.
+
+    Raises:
+        ModelError: There is no such model, or the file is foreign, broken or newer.
+    """
+    source = Path(path)
+    if Run.is_run(source):
+        run = Run.open(source)
+        return Model(source.name or str(source), run.model(), run)
+    if source.is_dir():
+        raise ModelError(f"{source}: is a folder, but not that of a training run; name a model file")
+    return Model(source.stem, load_bundle(source))
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a training run gave.
+
+    Attributes:
+        run: The run's folder and settings.
+        model: Its best model.
+    """
+
+    run: Run
+    model: Model
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the history, one row an epoch."""
+        return self.run.history
+
+
+def train(
+    data: PathLike | Sequence[PathLike] | Manifest,
+    out: PathLike,
+    settings: Settings | None = None,
+    *,
+    progress: bool = False,
+    **changes: Any,
+) -> Training:
+    """Train a model.
+
+    Args:
+        data: SPECs (a folder with a folder for each class, a table, a published set) or a manifest.
+        out: Folder of the run, new or empty.
+        settings: See :class:`leukonca.learning.settings.Settings`; the defaults where there are none.
+        progress: Whether to show progress bars.
+        **changes: Single settings by name, such as ``preset="tiny", epochs=5, change={"steps": 8}``.
+
+    Raises:
+        DataError: The data cannot be trained on, or the folder is not empty.
+        SettingError: A setting is unknown or does not fit.
+        TrainingError: The training diverged.
+    """
+    settings = _changed(settings or Settings(), changes)
+    if isinstance(data, Manifest):
+        run = _train(data, Path(out), settings, progress=progress)
+    else:
+        specs = [data] if isinstance(data, (str, os.PathLike)) else data
+        run = _train([os.fspath(spec) for spec in specs], Path(out), settings, progress=progress)
+    return Training(run, load(run.folder))
+
+
+def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+    if isinstance(changes.get("change"), ArchitectureChanges):
+        return replace(settings, **changes)
+    return Settings.from_dict({**settings.to_dict(), **changes})
+
+
+def resume(out: PathLike, *, progress: bool = False) -> Training:
+    """Go on with an interrupted training run; see :func:`train`."""
+    return Training(_resume(Path(out), progress=progress), load(out))
+
+
+def evaluate(
+    model: Model | PathLike,
+    data: PathLike | Sequence[PathLike] | Manifest | None,
+    out: PathLike,
+    **options: Any,
+) -> Metrics:
+    """Measure a model; see :meth:`Model.evaluate` for the options."""
+    return (model if isinstance(model, Model) else load(model)).evaluate(data, out, **options)

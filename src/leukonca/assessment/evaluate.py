@@ -1,0 +1,206 @@
+"""A model on labelled cells that it has not seen: from a SPEC to the report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from leukonca._version import __version__
+from leukonca.assessment.metrics import Metrics
+from leukonca.assessment.predict import FIRING_SEEDS, predict, with_target_statistics
+from leukonca.assessment.prediction import Predictions
+from leukonca.assessment.report import write_report
+from leukonca.assessment.views import align
+from leukonca.cells.manifest import Manifest
+from leukonca.errors import DataError, SettingError
+from leukonca.learning.preparation import read_framed
+from leukonca.learning.trained import TrainedModel
+from leukonca.nca.firing import image_id
+
+__all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate"]
+
+_LOG = logging.getLogger(__name__)
+
+Part = Literal["auto", "train", "val", "test", "all"]
+Statistics = Literal["model", "target"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The cells of a manifest that an assessment may use.
+
+    Attributes:
+        manifest: Those cells.
+        notes: What was left out and why, in sentences for the report.
+    """
+
+    manifest: Manifest
+    notes: tuple[str, ...]
+
+
+def choose(
+    model: TrainedModel,
+    manifest: Manifest,
+    part: Part = "auto",
+    *,
+    allow_seen: bool = False,
+    progress: bool = False,
+) -> Chosen:
+    """Choose the cells to assess a model on.
+
+    Where the data have splits of their own, they count. Where they have none, the model knows which pictures
+    it was trained on and which chose its best epoch: ``train`` and ``val`` are those, ``test`` all others.
+    ``auto`` is ``test``. Whatever the split says, pictures that the model has seen are left out of ``test``
+    and ``all``: they are recognised by their content, under any name.
+
+    Args:
+        model: The model.
+        manifest: Labelled cells; those without label are left out.
+        part: Which of them.
+        allow_seen: Keep pictures that the model has seen.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        DataError: No cell is left; the message says why.
+        SettingError: ``part`` is unknown.
+    """
+    if part not in get_args(Part):
+        raise SettingError(f"split={part!r} is unknown; known: {', '.join(get_args(Part))}")
+    notes = []
+    labelled = (manifest.frame["label"] != "").to_numpy()
+    if not labelled.all():
+        notes.append(f"{int((~labelled).sum())} cells without label were left out.")
+        manifest = manifest.subset(labelled)
+    total = len(manifest)
+    ids = _identities(model, manifest, progress=progress)
+    trained, chosen_by = np.isin(ids, model.seen_training), np.isin(ids, model.seen_validation)
+    own = manifest.frame["split"].to_numpy()
+    has_own = bool((own != "").any())
+    wanted = "test" if part == "auto" and (has_own or len(model.seen_training)) else part
+    if wanted in ("auto", "all"):
+        keep = np.ones(total, dtype=bool)
+    elif has_own:
+        keep = own == wanted
+    else:
+        keep = {"train": trained, "val": chosen_by, "test": ~trained & ~chosen_by}[wanted]
+    seen = keep & (trained | chosen_by)
+    if wanted in ("train", "val"):
+        notes.append(f"These are {wanted} cells of the model: the figures say nothing about new cells.")
+    elif allow_seen and seen.any():
+        notes.append(f"{int(seen.sum())} cells were seen in training and are counted all the same, as asked.")
+    elif seen.any():
+        notes.append(f"{int(seen.sum())} cells were seen in training and are left out.")
+        keep &= ~seen
+    if not keep.any():
+        raise DataError(
+            f"of {total} labelled cells none is left for split={part!r} "
+            f"({int((trained | chosen_by).sum())} were seen in training); give other data or another split"
+        )
+    if wanted != "all" and keep.sum() < total:
+        notes.append(f"{int(keep.sum())} of {total} cells were used (split: {wanted}).")
+    return Chosen(manifest.subset(keep), tuple(notes))
+
+
+def _identities(model: TrainedModel, manifest: Manifest, *, progress: bool) -> npt.NDArray[np.int64]:
+    """Identity of each picture, 0 where it cannot be read (no picture's hash is known to be 0)."""
+    hashes = manifest.frame["hash"].tolist()
+    if not all(hashes):
+        cells = read_framed(manifest.frame["path"].tolist(), model.framing)
+        shown = tqdm(cells, total=len(manifest), desc="recognising", unit=" cells", disable=not progress)
+        hashes = [hash_ for _, hash_, _ in shown]
+    return np.array([image_id(hash_) if hash_ else 0 for hash_ in hashes], dtype=np.int64)
+
+
+def evaluate(
+    model: TrainedModel,
+    manifest: Manifest,
+    out: Path,
+    *,
+    name: str = "model",
+    part: Part = "auto",
+    allow_seen: bool = False,
+    statistics: Statistics = "model",
+    seeds: int = FIRING_SEEDS,
+    resamples: int = 1000,
+    history: pd.DataFrame | None = None,
+    progress: bool = False,
+) -> tuple[Metrics, Predictions]:
+    """Assess a model and write the report.
+
+    Args:
+        model: The model.
+        manifest: Labelled cells.
+        out: Folder of the report; see :func:`leukonca.assessment.report.write_report` for its files.
+        name: What the report calls the model.
+        part: See :func:`choose`.
+        allow_seen: See :func:`choose`.
+        statistics: ``model``: its own. ``target``: those of these cells, the paper's leak, by name only.
+        seeds: Firing seeds to average over.
+        resamples: Of the bootstrap.
+        history: Of the training, to be drawn.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The figures, and the predictions (in the view in which they were compared) with their truth.
+
+    Raises:
+        DataError: No cell is left, or none can be compared or read.
+        SettingError: ``part`` or ``statistics`` is unknown.
+    """
+    if statistics not in get_args(Statistics):
+        raise SettingError(f"statistics={statistics!r} is unknown; known: {', '.join(get_args(Statistics))}")
+    chosen = choose(model, manifest, part, allow_seen=allow_seen, progress=progress)
+    frame, notes = chosen.manifest.frame, list(chosen.notes)
+    paths = frame["path"].tolist()
+    if statistics == "target":
+        model = with_target_statistics(model, paths, progress=progress)
+        notes.append(
+            "Inputs were normalised with the mean and spread of these very cells, as the paper's released "
+            "code does: a leak of the target set's statistics. Do not compare with figures made without it."
+        )
+    predictions = predict(model, paths, seeds=seeds, progress=progress)
+    aligned, truth, note = align(predictions, frame["label"].tolist())
+    if note:
+        notes.append(note)
+    for line in notes:
+        _LOG.info("%s", line)
+    metrics = write_report(
+        out,
+        predictions=aligned,
+        truth=truth,
+        title=f"How well {name} tells cells apart",
+        facts=_facts(model, name, frame, seeds),
+        groups=frame["group"].tolist() if (frame["group"] != "").any() else None,
+        notes=notes,
+        history=history,
+        resamples=resamples,
+    )
+    return metrics, aligned
+
+
+def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> dict[str, str]:
+    shape, provenance = model.network.architecture, model.provenance
+    facts = {
+        "Model": f"{name}, {model.network.parameter_count:,} parameters",
+        "Automaton": f"{shape.grid} × {shape.grid} sites, {shape.channels} channels, {shape.steps} steps, "
+        f"firing probability {shape.firing:g}, input {shape.size} px",
+        "Assessed on": f"{_listed(sorted(frame['source'].unique()))}: {len(frame):,} cells",
+        "Firing seeds": f"{seeds}, averaged",
+        "leukonca": __version__,
+    }
+    if "sources" in provenance:
+        facts["Trained on"] = f"{_listed(provenance['sources'])}: {len(model.seen_training):,} cells"
+        facts["Training seed"] = str(provenance.get("settings", {}).get("seed", "unknown"))
+    return facts
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "unknown"
