@@ -38,8 +38,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
             return super().load_checkpoint(path, map_location, weights_only)
         except Exception as error:  # torch raises many kinds for a broken file
             raise TrainingError(
-                f"{path}: is damaged, so that the run cannot go on ({error}); its best and last models can be "
-                "used, or train anew"
+                f"{path}: is damaged, so that the run cannot go on ({error}); use its best or last model, "
+                "or train anew"
             ) from error
 
 

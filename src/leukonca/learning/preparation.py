@@ -1,8 +1,8 @@
 """Pictures decoded once and kept framed on disk, so that an epoch costs no decoding and no memory.
 
 The folder of a prepared set holds ``pictures.npy`` (uint8 [N, S, S, 3], read through memory mapping),
-``cells.parquet`` (path, hash or the reason why a picture could not be read) and ``prepared.json`` (what it
-was made from). It is a cache: deleting it loses nothing.
+``cells.parquet`` (in the order of the files: hash, or the reason why a file could not be read) and
+``prepared.json`` (what it was made from). It is a cache: deleting it loses nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from leukonca.cells.decode import content_hash, decode
 from leukonca.cells.framing import Framing, frame
+from leukonca.cells.npz import split_member
 from leukonca.errors import DataError, PictureError
 
 __all__ = ["Prepared", "prepare", "read_framed"]
@@ -85,11 +86,13 @@ def _fingerprint(paths: Sequence[str], framing: Framing) -> str:
     digest = blake2b(json.dumps([_FORMAT, asdict(framing)]).encode(), digest_size=16)
     for path in paths:
         digest.update(path.encode("utf-8", "surrogateescape") + b"\0")
-        # A member of an archive ("file.npz::name/3") has no status of its own.
-        file = Path(path.split("::", 1)[0])
-        if file.exists():
-            status = file.stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
+        # A member of an archive has no status of its own.
+        member = split_member(path)
+        try:
+            status = os.stat(member[0] if member else path)
+        except (OSError, ValueError):
+            continue
+        digest.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
@@ -124,18 +127,19 @@ def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: b
     if found is not None:
         return found
     unfinished = folder.with_name(folder.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
-        _write(paths, framing, unfinished, progress=progress)
-    except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        _write(paths, framing, unfinished, progress=progress)
+        (unfinished / "prepared.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+    except OSError as error:
         raise DataError(
-            f"{folder}: prepared pictures cannot be written: {error.strerror}; free some space"
+            f"{folder}: prepared pictures cannot be written: {error}; free some space"
         ) from error
-    (unfinished / "prepared.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     prepared = _load(folder, fingerprint)
     if prepared is None:
         raise DataError(f"{folder}: prepared pictures changed while they were written; run it again")
@@ -161,4 +165,4 @@ def _write(paths: Sequence[str], framing: Framing, folder: Path, *, progress: bo
     pictures.flush()
     # On Windows a mapped file cannot be moved: let go of it first.
     del pictures
-    pd.DataFrame({"path": list(paths), "hash": hashes, "error": errors}).to_parquet(folder / "cells.parquet")
+    pd.DataFrame({"hash": hashes, "error": errors}).to_parquet(folder / "cells.parquet")

@@ -287,7 +287,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def _own_interrupt() -> Iterator[None]:
-    """Let Ctrl-C be a ``KeyboardInterrupt``: Lightning ends the process, and is deaf to Ctrl-C from then on."""
+    """Let Ctrl-C be a ``KeyboardInterrupt``: Lightning ends the process, and stays deaf to further ones."""
     here = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
