@@ -135,9 +135,7 @@ def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: b
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     except OSError as error:
-        raise DataError(
-            f"{folder}: prepared pictures cannot be written: {error}; free some space"
-        ) from error
+        raise DataError(f"{folder}: prepared pictures cannot be written: {error}; free some space") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     prepared = _load(folder, fingerprint)

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, get_args
 
 from leukonca.cells.framing import Framing
 from leukonca.errors import SettingError
-from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import Balance, WeightScheme
+from leukonca.learning.variation import preset as augmentation_preset
 from leukonca.nca.architecture import Architecture, PoolingKind, preset
 
 __all__ = ["AS_PUBLISHED", "ArchitectureChanges", "LossName", "NormalisationName", "Precision", "Settings"]
@@ -21,7 +21,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["one_cycle", "paper", "constant"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ArchitectureChanges:
     """What to change in the preset's architecture, with the names of ``Architecture``; ``None`` keeps it."""
 
@@ -35,7 +35,7 @@ class ArchitectureChanges:
     head_hidden: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """Settings of a training run.
 

@@ -1,0 +1,91 @@
+"""The command line: one short file a command, no logic that the library lacks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from jsonargparse import ArgumentParser
+from tqdm import tqdm
+
+from leukonca._version import __version__
+from leukonca.commands import classify, crossval, data, demo, evaluate, import_published, sources, train
+from leukonca.errors import LeukoncaError
+
+__all__ = ["main"]
+
+_COMMANDS: dict[str, ModuleType] = {
+    "train": train,
+    "evaluate": evaluate,
+    "crossval": crossval,
+    "classify": classify,
+    "data": data,
+    "sources": sources,
+    "import-published": import_published,
+    "demo": demo,
+}
+_WRONG_USE = 2
+_INTERRUPTED = 130
+
+
+class _BesideBars(logging.Handler):
+    """Writes log lines to stderr without tearing progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="leukonca",
+        description="Train, test and use neural cellular automata that tell white blood cells apart. "
+        "For research; not a medical device.",
+        version=__version__,
+    )
+    commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
+    for name, module in _COMMANDS.items():
+        commands.add_subcommand(name, module.parser(), help=module.HELP)
+    return parser
+
+
+def _with_underscores(word: str) -> str:
+    # Settings are named as in Python; people type --learning-rate as often as --learning_rate.
+    return re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: done. 1: done, but something was wrong with the data (unreadable files, a failed check). 2: wrong use
+    or unusable input, said in one line. 130: interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # An old terminal that cannot show a character must not end a long run.
+            stream.reconfigure(errors="backslashreplace")
+    handler = _BesideBars()
+    log = logging.getLogger("leukonca")
+    log.addHandler(handler)
+    level, log.level = log.level, logging.INFO
+    try:
+        parsed = _parser().parse_args([_with_underscores(word) for word in arguments or sys.argv[1:]])
+        code: int = _COMMANDS[parsed.command].run(parsed[parsed.command])
+        # A closed pipe (| head) shows only when the last lines leave.
+        sys.stdout.flush()
+    except LeukoncaError as error:
+        print(f"leukonca: {error}", file=sys.stderr)
+        return _WRONG_USE
+    except KeyboardInterrupt as error:
+        print(f"leukonca: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    return code

@@ -1,0 +1,58 @@
+"""``leukonca crossval``: train and test a fresh model for every fold."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from jsonargparse import ArgumentParser, Namespace
+
+from leukonca.commands.common import add_data, add_progress, headline, settings_of, shows_progress
+from leukonca.errors import SettingError
+from leukonca.learning.settings import AS_PUBLISHED, Settings
+
+__all__ = ["HELP", "parser", "run"]
+
+HELP: Final = "cross-validate: a fresh model for every fold"
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of this command."""
+    folding = ArgumentParser(
+        description="Train and test a fresh model for every fold, then report mean, s.d. and pooled "
+        "confusion. Given the same folder again, it goes on where it was interrupted."
+    )
+    add_data(folding, required=True)
+    folding.add_argument(
+        "--out", type=str, metavar="DIR", required=True, help="folder of the folds and the report"
+    )
+    folding.add_argument(
+        "--as_published", action="store_true", help="the paper's training; other settings are then not taken"
+    )
+    folding.add_argument("--config", action="config", help="settings from a YAML file")
+    folding.add_argument("--seeds", type=int, default=4, help="firing seeds to average over in the tests")
+    folding.add_argument("--resamples", type=int, default=1000, help="of the bootstrap for the intervals")
+    add_progress(folding)
+    folding.add_class_arguments(Settings, skip={"fold"})
+    return folding
+
+
+def run(args: Namespace) -> int:
+    """Run the command."""
+    settings = settings_of(args)
+    if args.as_published:
+        if settings != Settings():
+            raise SettingError("--as_published sets everything itself; leave the other settings away")
+        settings = AS_PUBLISHED
+    elif not settings.folds:
+        settings = replace(settings, folds=5)
+    from leukonca.assessment.crossvalidate import crossvalidate
+
+    out = Path(args.out)
+    metrics = crossvalidate(
+        args.data, out, settings, seeds=args.seeds, resamples=args.resamples, progress=shows_progress(args)
+    )
+    sys.stdout.write(f"report: {out / 'crossval.html'}\n{headline(metrics)}\n")
+    return 0

@@ -1,0 +1,68 @@
+"""``leukonca evaluate``: how good a model is on cells that it has not seen."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from jsonargparse import ArgumentParser, Namespace
+
+from leukonca.commands.common import add_data, add_progress, headline, shows_progress
+
+__all__ = ["HELP", "parser", "run"]
+
+HELP: Final = "measure a model on labelled pictures that it has not seen"
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of this command."""
+    evaluating = ArgumentParser(
+        description="Measure a model and write metrics.json, report.html, tables and figures. Pictures that "
+        "the model was trained on are recognised by their content and left out."
+    )
+    evaluating.add_argument(
+        "model", type=str, metavar="MODEL", help="model file, or folder of a training run"
+    )
+    add_data(evaluating, required=False)
+    evaluating.add_argument(
+        "--out", type=str, metavar="DIR", help="folder of the report (default: MODEL's folder / report)"
+    )
+    evaluating.add_argument(
+        "--split",
+        choices=("auto", "train", "val", "test", "all"),
+        default="auto",
+        help="which cells; auto: the test cells where data or model know a split, else all",
+    )
+    evaluating.add_argument("--seeds", type=int, default=4, help="firing seeds to average over")
+    evaluating.add_argument("--resamples", type=int, default=1000, help="of the bootstrap for the intervals")
+    evaluating.add_argument(
+        "--statistics",
+        choices=("model", "target"),
+        default="model",
+        help="target: normalise with the statistics of the assessed cells, the paper's leak, to reproduce it",
+    )
+    evaluating.add_argument("--allow_seen", action="store_true", help="count cells seen in training, too")
+    add_progress(evaluating)
+    return evaluating
+
+
+def run(args: Namespace) -> int:
+    """Run the command; 1 where some pictures could not be read."""
+    from leukonca import api
+
+    model = api.load(args.model)
+    place = Path(args.model)
+    out = Path(args.out) if args.out else (place if place.is_dir() else place.parent) / "report"
+    metrics = model.evaluate(
+        args.data,
+        out,
+        split=args.split,
+        allow_seen=args.allow_seen,
+        statistics=args.statistics,
+        seeds=args.seeds,
+        resamples=args.resamples,
+        progress=shows_progress(args),
+    )
+    sys.stdout.write(f"report: {out / 'report.html'}\n{headline(metrics)}\n")
+    return 1 if metrics.unreadable else 0

@@ -1,0 +1,61 @@
+"""``leukonca train``: from labelled pictures to a trained and tested model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from jsonargparse import ArgumentParser, Namespace
+
+from leukonca.commands.common import add_data, add_progress, headline, settings_of, shows_progress
+from leukonca.errors import SettingError
+from leukonca.learning.settings import AS_PUBLISHED, Settings
+
+__all__ = ["HELP", "parser", "run"]
+
+HELP: Final = "train a model on labelled pictures and test it"
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of this command."""
+    training = ArgumentParser(
+        description="Train a model on labelled pictures, test it on cells kept aside and write the report."
+    )
+    add_data(training, required=False)
+    training.add_argument("--out", type=str, metavar="DIR", help="folder of the run, new or empty")
+    training.add_argument("--resume", type=str, metavar="DIR", help="go on with the interrupted run in DIR")
+    training.add_argument(
+        "--as_published", action="store_true", help="the paper's training; other settings are then not taken"
+    )
+    training.add_argument("--config", action="config", help="settings from a YAML file")
+    training.add_argument("--no_report", action="store_true", help="do not test and report after training")
+    add_progress(training)
+    training.add_class_arguments(Settings)
+    return training
+
+
+def run(args: Namespace) -> int:
+    """Run the command."""
+    if bool(args.resume) == bool(args.data and args.out):
+        raise SettingError("give --data and --out for a new run, or --resume alone for an interrupted one")
+    from leukonca import api
+
+    progress = shows_progress(args)
+    if args.resume:
+        training = api.resume(args.resume, progress=progress)
+    else:
+        settings = settings_of(args)
+        if args.as_published:
+            if settings != Settings():
+                raise SettingError("--as_published sets everything itself; leave the other settings away")
+            settings = AS_PUBLISHED
+        training = api.train(args.data, args.out, settings, progress=progress)
+    folder = training.run.folder
+    sys.stdout.write(f"model:  {folder / 'best.safetensors'}\n")
+    tested = (training.run.manifest.frame["split"] == "test").any()
+    if tested and not args.no_report:
+        report = Path(folder) / "report"
+        metrics = training.model.evaluate(None, report, progress=progress)
+        sys.stdout.write(f"report: {report / 'report.html'}\n{headline(metrics)}\n")
+    return 0

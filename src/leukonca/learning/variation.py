@@ -1,0 +1,126 @@
+"""How strongly pictures are varied in training: plain numbers and their presets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from leukonca.errors import SettingError
+
+__all__ = ["PRESETS", "Augmentation", "preset"]
+
+_LARGEST: Final = {
+    "rotate": 180.0,
+    "scale": 1.0,
+    "shift": 0.5,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "hue": 180.0,
+    "stain": 1.0,
+    "blur": 5.0,
+    "noise": 0.5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How strongly pictures are varied; 0 (or ``False``) switches a kind off entirely.
+
+    A *factor up to 1 + v* is drawn log-uniformly from [1/(1+v), 1+v]: doubling is as likely as halving.
+    The defaults are the preset ``standard``.
+
+    Attributes:
+        flip: Lay the picture into one of its eight symmetries (quarter turns and mirror), each as likely.
+        rotate: Turn by up to ± this many degrees, uniformly; 0–180.
+        scale: Magnify by a factor up to 1 + scale; 0–1.
+        shift: Move by up to ± this share of the output's side, right and down independently; 0–0.5.
+        brightness: Multiply the light by a factor up to 1 + brightness; 0–1.
+        contrast: Stretch about the picture's mean luma by a factor up to 1 + contrast; 0–1.
+        saturation: Stretch colours away from grey by a factor up to 1 + saturation; 0–1.
+        hue: Turn hues by up to ± this many degrees, uniformly; 0–180.
+        stain: Strength s of the variation in absorbance; 0–1. The amounts of methylene blue and of eosin get
+            factors up to 1 + s each, the absorbance of each colour channel a factor up to 1 + s/2 and
+            an offset, uniform up to ± s/4 (natural logarithm), which tints the background.
+        blur: Greatest standard deviation of a Gaussian blur, in output pixels, drawn uniformly from 0; 0–5.
+        noise: Greatest standard deviation of Gaussian noise as a share of white, drawn uniformly from 0;
+            0–0.5.
+
+    Raises:
+        SettingError: A value is outside its range or is not a number.
+    """
+
+    flip: bool = True
+    rotate: float = 180.0
+    scale: float = 0.15
+    shift: float = 0.05
+    brightness: float = 0.1
+    contrast: float = 0.1
+    saturation: float = 0.15
+    hue: float = 5.0
+    stain: float = 0.15
+    blur: float = 0.5
+    noise: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.flip, bool):
+            raise SettingError(f"augmentation.flip = {self.flip!r}: must be true or false")
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or not 0 <= value <= largest:
+                raise SettingError(
+                    f"augmentation.{name} = {value!r}: must be a number from 0 (off) to {largest:g}"
+                )
+
+
+_OFF: Final = Augmentation(False, *(0.0 for _ in _LARGEST))
+
+PRESETS: Final[Mapping[str, Augmentation]] = MappingProxyType(
+    {
+        "none": _OFF,
+        # Deutges et al. turn by 0–360° and mirror left to right. With free rotation the eight symmetries
+        # instead of the one mirror give the very same distribution.
+        "paper": Augmentation(True, 180.0, *(0.0 for _ in range(9))),
+        "light": Augmentation(
+            scale=0.05,
+            shift=0.02,
+            brightness=0.05,
+            contrast=0.05,
+            saturation=0.05,
+            hue=2.0,
+            stain=0.05,
+            blur=0.0,
+            noise=0.01,
+        ),
+        "standard": Augmentation(),
+        # For pictures of another laboratory: another chemistry, another magnification, another focus.
+        "strong": Augmentation(
+            scale=0.35,
+            shift=0.1,
+            brightness=0.2,
+            contrast=0.25,
+            saturation=0.4,
+            hue=12.0,
+            stain=0.5,
+            blur=1.2,
+            noise=0.04,
+        ),
+    }
+)
+"""``none``; ``paper`` (rotation and mirror); ``light``; ``standard``; ``strong`` (for other laboratories)."""
+
+
+def preset(name: str) -> Augmentation:
+    """Return the preset called ``name``.
+
+    Raises:
+        SettingError: There is none of that name.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise SettingError(f"augmentation = {name!r}: no such preset; known: {', '.join(PRESETS)}") from None
