@@ -13,6 +13,7 @@ from leukonca.cells.check import check
 from leukonca.cells.manifest import TABLE_SUFFIXES
 from leukonca.cells.scan import scan
 from leukonca.cells.writing import write_text
+from leukonca.commands.common import shows_progress
 from leukonca.errors import SettingError
 
 __all__ = ["HELP", "parser", "run"]
@@ -52,7 +53,7 @@ def run(args: Namespace) -> int:
     # Refused now, not after an hour of reading.
     if args.manifest and Path(args.manifest).suffix.lower() not in TABLE_SUFFIXES:
         raise SettingError(f"--manifest {args.manifest}: must end in {' or '.join(TABLE_SUFFIXES)}")
-    report = check(scan(args.specs, progress=not args.quiet), progress=not args.quiet)
+    report = check(scan(args.specs, progress=shows_progress(args)), progress=shows_progress(args))
     if args.out:
         write_text(args.out, json.dumps(report.to_dict(), indent=2, ensure_ascii=True) + "\n")
     if args.manifest:
