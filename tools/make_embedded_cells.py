@@ -57,7 +57,7 @@ do not endorse this use.
 Changes made: {each} cells of each of the eight folders were chosen at random and divided into
 training, validation and test cells; each picture (360 × 363 pixels as published, halved in the copy
 that was used) was cut to its central square, resized to {size} × {size} pixels and saved again as JPEG
-(quality {quality}, no chroma subsampling). `cells.csv` names the original file of each.
+(quality {quality}, no chroma subsampling). Each keeps the name of its original file.
 
 Made by `tools/make_embedded_cells.py` of the project's repository. The cells let leukonca run at once after
 installation; they are far too few to train a model for any other use.
@@ -99,10 +99,10 @@ def make(source: Path, out: Path) -> int:
         (fresh / label).mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(frame(decode(file), Framing(SIZE)))
         picture.save(fresh / path, quality=QUALITY, subsampling=0, optimize=True)
-        rows.append((path, label, split, f"{file.parent.name}/{file.name}"))
+        rows.append((path, label, split, "acevedo20"))
     with open(fresh / "cells.csv", "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("path", "label", "split", "origin"))
+        writer.writerow(("path", "label", "split", "source"))
         writer.writerows(sorted(rows))
     text = ATTRIBUTION.format(number=len(rows), each=sum(SPLIT.values()), size=SIZE, quality=QUALITY)
     (fresh / "ATTRIBUTION.md").write_text(text, encoding="utf-8", newline="\n")

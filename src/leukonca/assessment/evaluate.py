@@ -176,7 +176,7 @@ def evaluate(
         out,
         predictions=aligned,
         truth=truth,
-        title=f"How well {name} tells cells apart",
+        title=f"Assessment of the model {name}",
         facts=_facts(model, name, frame, seeds),
         groups=frame["group"].tolist() if (frame["group"] != "").any() else None,
         notes=notes,

@@ -17,7 +17,8 @@ __all__ = ["embedded_table"]
 def embedded_table() -> Path:
     """Return the table of the embedded cells.
 
-    Its columns are ``path`` (beside the table), ``label``, ``split`` and ``origin`` (the file of Acevedo-20).
+    Its columns are ``path`` (beside the table; files keep their names in Acevedo-20), ``label``,
+    ``split`` and ``source``.
 
     It serves wherever a table of one's own does, as ``table:FILE``.
 

@@ -53,21 +53,21 @@ def run(args: Namespace) -> int:
         learning_rate=4e-3,
         ema=0.98,
     )
-    folder = out / "run"
+    folder = out / "automaton"
     if Run.is_run(folder) and Run.open(folder).settings == settings:
         # A second call goes on with the first, or finds it finished.
         training = api.resume(folder, progress=progress)
     else:
         training = api.train(f"table:{embedded_table()}", folder, settings, progress=progress)
-    metrics = training.model.evaluate(None, out / "report", progress=progress)
+    metrics = training.model.evaluate(None, out, progress=progress)
     manifest = training.run.manifest
     held_out = manifest.frame["path"][manifest.frame["split"] == "test"].tolist()
     named = training.model.classify(held_out, progress=progress)
-    named.write(out / "named.csv")
+    named.write(out / "classified.csv")
     sys.stdout.write(
-        f"model:   {folder / 'best.safetensors'}\n"
-        f"named:   {out / 'named.csv'}\n"
-        f"report:  {out / 'report' / 'report.html'}\n"
+        f"model:       {folder / 'best.safetensors'}\n"
+        f"classified:  {out / 'classified.csv'}\n"
+        f"report:      {out / 'report.html'}\n"
         f"{headline(metrics)}\n"
     )
     return 0
