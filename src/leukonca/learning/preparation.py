@@ -103,8 +103,8 @@ def _load(folder: Path, fingerprint: str) -> Prepared | None:
             return None
         cells = pd.read_parquet(folder / "cells.parquet")
         pictures = np.load(folder / "pictures.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
-        return None
+    except (OSError, ValueError, EOFError, KeyError):
+        return None  # whatever is wrong with a cache, it is made anew
     return Prepared(pictures, cells["hash"].tolist(), cells["error"].tolist())
 
 
