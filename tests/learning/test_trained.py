@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from leukonca.cells.framing import Framing
+from leukonca.errors import SettingError
+from leukonca.learning.losses import LossName
+from leukonca.learning.statistics import InputStatistics, Normalisation
+from leukonca.learning.trained import TrainedModel
+from leukonca.nca.architecture import Architecture
+from leukonca.nca.classifier import CellClassifier
+
+ARCHITECTURE = Architecture(size=16, patch=2, channels=16, hidden=8, steps=4, head_hidden=8)
+STATISTICS = InputStatistics((0.5, 0.4, 0.6), (0.2, 0.1, 0.3))
+
+
+def model(loss: LossName = "cross_entropy", normalisation: Normalisation = "training") -> TrainedModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = CellClassifier(ARCHITECTURE, 3)
+        torch.nn.init.normal_(network.rule.update_weight, std=0.3)
+    statistics = STATISTICS if normalisation == "training" else None
+    return TrainedModel(network, ("a", "b", "c"), Framing(16), normalisation, statistics, loss)
+
+
+def cells(count: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    chance = np.random.default_rng(1)
+    return chance.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8), np.arange(count, dtype=np.int64) * 7
+
+
+def test_the_input_is_what_training_saw() -> None:
+    pictures, _ = cells()
+    expected = (pictures / 255 - np.array(STATISTICS.mean)) / np.array(STATISTICS.std)
+    found = model().normalised(pictures)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce", "focal"])
+def test_probabilities_sum_to_one_and_need_no_gradient(loss: LossName) -> None:
+    found = model(loss).probabilities(*cells(), seed=0)
+    assert (found.shape, found.dtype) == ((6, 3), np.float64)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    assert (found > 0).all()
+
+
+def test_a_probability_depends_on_neither_batch_nor_order() -> None:
+    trained, (pictures, images) = model(), cells()
+    together = trained.probabilities(pictures, images, 5)
+    order = [4, 0, 3]
+    np.testing.assert_allclose(
+        trained.probabilities(pictures[order], images[order], 5), together[order], atol=1e-6
+    )
+    for row in range(len(pictures)):
+        alone = trained.probabilities(pictures[row : row + 1], images[row : row + 1], 5)
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
+
+
+def test_the_seed_and_the_image_decide_on_the_firing() -> None:
+    trained, (pictures, images) = model(), cells()
+    first = trained.probabilities(pictures, images, 0)
+    np.testing.assert_array_equal(trained.probabilities(pictures, images, 0), first)
+    assert not np.allclose(trained.probabilities(pictures, images, 1), first)
+    assert not np.allclose(trained.probabilities(pictures, images + 1, 0), first)
+
+
+def test_a_network_in_training_is_used_as_for_evaluation() -> None:
+    trained = model()
+    trained.network.train()
+    trained.probabilities(*cells(), seed=0)
+    assert not trained.network.training
+
+
+def test_strided_pictures_work() -> None:
+    trained, (pictures, images) = model(), cells()
+    flipped = trained.probabilities(pictures[:, ::-1], images, 0)
+    np.testing.assert_array_equal(trained.probabilities(pictures[:, ::-1].copy(), images, 0), flipped)
+
+
+def test_other_statistics_make_another_model_and_leave_the_first() -> None:
+    trained = model(normalisation="none")
+    other = trained.with_statistics(STATISTICS)
+    assert (trained.statistics, trained.normalisation) == (None, "none")
+    assert (other.statistics, other.normalisation) == (STATISTICS, "training")
+    assert other.network is trained.network
+
+
+def test_pictures_of_another_size_are_refused() -> None:
+    with pytest.raises(SettingError, match="do not fit"):
+        model().probabilities(np.zeros((1, 17, 17, 3), np.uint8), np.zeros(1, np.int64), 0)
