@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Tests run on the definition of the automaton, without building anything; those of the fused engine name it.
+os.environ.setdefault("LEUKONCA_ENGINE", "eager")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,0 +1,197 @@
+// Gradients of whole rollouts, backwards from the last state.
+//
+// The forward pass kept only the hidden layer of the sites that fired (the tape). From it the steps are undone
+// one by one (state -= update · hidden), so that no state has to be stored, and everything else is computed again.
+#pragma once
+
+#include "forward.h"
+
+// Rows of numbers as lanes that hold the same number of neighbouring sites: what a sum over sites walks over.
+template <class Format>
+const typename Format::Lane* join_sites(const typename Format::Number* rows, int count, int width, typename Format::Lane* room) {
+  if constexpr (Format::kPerLane == 1) {
+    return rows;
+  } else {
+    for (int i = 0; i < count; i += 2) {
+      const auto *one = rows + static_cast<long>(i) * width, *two = one + width;
+      auto* to = room + static_cast<long>(i / 2) * width;
+      if (i + 1 < count)
+        for (int j = 0; j < width; ++j) to[j] = one[j] | static_cast<uint32_t>(two[j]) << 16;
+      else
+        for (int j = 0; j < width; ++j) to[j] = one[j];
+    }
+    return room;
+  }
+}
+
+template <class Format>
+class Backward {
+ public:
+  using Number = typename Format::Number;
+  using Lane = typename Format::Lane;
+
+  explicit Backward(const Job& job)
+      : job_(job),
+        to_state_(job.hidden, job.channels, at<float>(job.update), 1, job.hidden),
+        from_state_(job.channels, job.hidden, at<float>(job.update), job.hidden, 1),
+        from_hidden_(job.hidden, 3 * job.channels, at<float>(job.hidden_weight), 3 * job.channels, 1) {
+    for (int i = 0; i < job.threads; ++i) rooms_.emplace_back(job);
+  }
+
+  void run() {
+    // Static, and added up in the order of the threads: the same numbers every time.
+#pragma omp parallel for schedule(static) num_threads(job_.threads)
+    for (int picture = 0; picture < job_.batch; ++picture) {
+      Room& room = rooms_[this_thread()];
+      const long size = static_cast<long>(job_.rows) * job_.columns * job_.channels;
+      const Band band{at<float>(job_.state) + picture * size, job_.rows, job_.columns, job_.channels, 0, job_.rows};
+      const int64_t* starts = at<int64_t>(job_.tape_starts);
+      const Number* tape = at<Number>(job_.tape) + starts[picture + 1] * job_.hidden;
+      for (int step = job_.last - 1; step >= job_.first; --step)
+        tape = this->step(picture, step, band, at<float>(job_.gradient) + picture * size, room, tape);
+    }
+    for (const Room& room : rooms_) {
+      add(room.filters, job_.filters_gradient);
+      add(room.hidden_weight, job_.hidden_weight_gradient);
+      add(room.hidden_bias, job_.hidden_bias_gradient);
+      add(room.update, job_.update_gradient);
+    }
+  }
+
+ private:
+  struct Room {
+    explicit Room(const Job& job) : Room(job.channels, job.hidden, job.columns, job.rows * job.columns) {}
+    Room(size_t channels, size_t hidden, int columns, size_t all)
+        : sites(all + 1),
+          seen(kBlock * 3 * channels),
+          state_gradient(kBlock * channels),
+          hidden_gradient(waiting_blocks(columns) * kBlock * hidden),
+          seen_gradient(kBlock * 3 * channels),
+          joined_seen(kBlock * 3 * channels),
+          joined_state_gradient(kBlock * channels),
+          joined_hidden(kBlock * hidden),
+          joined_hidden_gradient(kBlock * hidden),
+          filters(20 * channels),
+          hidden_weight(hidden * 3 * channels),
+          hidden_bias(hidden),
+          update(channels * hidden) {}
+    Buffer<int> sites;
+    Buffer<Number> seen, state_gradient, hidden_gradient;
+    Buffer<float> seen_gradient;
+    Buffer<Lane> joined_seen, joined_state_gradient, joined_hidden, joined_hidden_gradient;
+    Buffer<float> filters, hidden_weight, hidden_bias, update;  // this thread's sums
+    Neighbourhoods near;
+  };
+
+  static void add(const Buffer<float>& sums, uintptr_t to) {
+    for (size_t i = 0; i < sums.size(); ++i) at<float>(to)[i] += sums[i];
+  }
+
+  // Turns state and gradient after a step into those before it. `tape` is where the step's part ends;
+  // returns where it begins.
+  const Number* step(int picture, int step, const Band& band, float* gradient, Room& room, const Number* tape) const {
+    int* sites = room.sites.data();
+    const int channels = job_.channels, hidden = job_.hidden, slots = waiting_blocks(job_.columns);
+    const int count =
+        firing_sites(at<uint32_t>(job_.keys)[picture], step, 0, band.rows, band.columns, job_.threshold, sites);
+    tape -= static_cast<long>(count) * hidden;
+
+    for (int start = 0; start < count; start += kBlock)
+      to_state_.multiply(std::min(kBlock, count - start), tape + static_cast<long>(start) * hidden, hidden,
+                         [&](int row, int column, Vec value) {
+                           float* site = band.state + static_cast<long>(sites[start + row]) * channels + column;
+                           store(site, load(site) - value);
+                         });
+
+    const auto slot = [&](int block) {
+      return room.hidden_gradient.data() + static_cast<long>(block % slots) * kBlock * hidden;
+    };
+    in_two_stages(
+        sites, count, job_.columns,
+        [&](int block, int number) {
+          const Number* active = tape + static_cast<long>(block) * kBlock * hidden;
+          through_update(sites + block * kBlock, number, gradient, active, slot(block), room);
+          room.near.find(band, sites + block * kBlock, number);
+          perceive<Format>(room.near, at<float>(job_.filters), channels, room.seen.data());
+          const int lanes = (number + Format::kPerLane - 1) / Format::kPerLane;
+          add_outer<Format>(hidden, 3 * channels, lanes,
+                            join_sites<Format>(slot(block), number, hidden, room.joined_hidden_gradient.data()),
+                            join_sites<Format>(room.seen.data(), number, 3 * channels, room.joined_seen.data()),
+                            room.hidden_weight.data());
+        },
+        [&](int block, int number) {
+          from_hidden_.multiply(number, slot(block), hidden, [&](int row, int column, Vec value) {
+            store(room.seen_gradient.data() + static_cast<long>(row) * 3 * channels + column, value);
+          });
+          room.near.find(band, sites + block * kBlock, number);
+          through_perception(band.state, gradient, room);
+        });
+    return tape;
+  }
+
+  // From the gradient of some sites' states to that of their hidden layers, and of the update's weights.
+  void through_update(const int* sites, int number, const float* gradient, const Number* active,
+                      Number* hidden_gradient, Room& room) const {
+    const int channels = job_.channels, hidden = job_.hidden;
+    for (int s = 0; s < number; ++s)
+      for (int c = 0; c < channels; c += kWidth)
+        Format::put(room.state_gradient.data() + s * channels + c,
+                    load(gradient + static_cast<long>(sites[s]) * channels + c));
+    from_state_.multiply(number, room.state_gradient.data(), channels, [&](int row, int column, Vec value) {
+      const long place = static_cast<long>(row) * hidden + column;
+      value = Format::get(active + place) <= 0.0f ? Vec{} : value;  // ReLU
+      Format::put(hidden_gradient + place, value);
+      float* bias = room.hidden_bias.data() + column;
+      store(bias, load(bias) + value);
+    });
+    const int lanes = (number + Format::kPerLane - 1) / Format::kPerLane;
+    add_outer<Format>(channels, hidden, lanes,
+                      join_sites<Format>(room.state_gradient.data(), number, channels, room.joined_state_gradient.data()),
+                      join_sites<Format>(active, number, hidden, room.joined_hidden.data()), room.update.data());
+  }
+
+  // From the gradient of what some sites see to that of the states around them, and of the filters.
+  void through_perception(const float* state, float* gradient, Room& room) const {
+    const int channels = job_.channels;
+    const float* filters = at<float>(job_.filters);
+    for (int c = 0; c < channels; c += kWidth) {
+      const float* seen = room.seen_gradient.data() + c;
+      // Two walks over the sites, since sums and weights together do not fit into the registers.
+      Vec sum[20];
+#pragma GCC unroll 20
+      for (int i = 0; i < 20; ++i) sum[i] = load(room.filters.data() + i * channels + c);
+      for (int s = 0; s < room.near.count; ++s) {
+        const Vec a = load(seen + (3 * s + 1) * channels), b = load(seen + (3 * s + 2) * channels);
+#pragma GCC unroll 9
+        for (int i = 0; i < 9; ++i) {
+          const Vec value = load(room.near.around[s][i] + c);
+          sum[i] += a * value;
+          sum[9 + i] += b * value;
+        }
+        sum[18] += a;
+        sum[19] += b;
+      }
+#pragma GCC unroll 20
+      for (int i = 0; i < 20; ++i) store(room.filters.data() + i * channels + c, sum[i]);
+
+      Vec weight[18];
+#pragma GCC unroll 18
+      for (int i = 0; i < 18; ++i) weight[i] = load(filters + i * channels + c);
+      for (int s = 0; s < room.near.count; ++s) {
+        const Vec own = load(seen + 3 * s * channels);
+        const Vec a = load(seen + (3 * s + 1) * channels), b = load(seen + (3 * s + 2) * channels);
+#pragma GCC unroll 9
+        for (int i = 0; i < 9; ++i) {
+          float* to = gradient + (room.near.around[s][i] - state) + c;
+          Vec value = load(to) + a * weight[i] + b * weight[9 + i];
+          if (i == 4) value += own;
+          store(to, value);
+        }
+      }
+    }
+  }
+
+  const Job& job_;
+  Panels<Format> to_state_, from_state_, from_hidden_;
+  std::vector<Room> rooms_;
+};

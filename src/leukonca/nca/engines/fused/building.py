@@ -1,0 +1,186 @@
+"""Builds the engine's C++ once for a machine, and keeps it.
+
+PyTorch's extension loader does the building, in a folder that is made for it and thrown away: its own lock
+stays behind when a build is killed, and the next one would wait for it for ever. The finished module is moved
+into the cache under a name that holds everything it depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import sys
+import sysconfig
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from leukonca.nca.engines.fused.levels import Level
+
+__all__ = ["CACHE_VARIABLE", "CannotBuildError", "cache_folder", "load_module"]
+
+_LOG = logging.getLogger(__name__)
+
+CACHE_VARIABLE: Final = "LEUKONCA_CACHE"
+"""Environment variable with the folder for what leukonca builds."""
+
+_SOURCES: Final = Path(__file__).parent
+_NAME: Final = "leukonca_fused"
+
+
+class CannotBuildError(Exception):
+    """The engine cannot be built or loaded here; the message says why. Never shown as a traceback."""
+
+
+def cache_folder() -> Path:
+    """Return the folder for built modules: ``LEUKONCA_CACHE``, or the user's cache folder."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        base = Path("~/Library/Caches")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return base.expanduser() / "leukonca"
+
+
+def _flags(level: Level) -> tuple[list[str], list[str]]:
+    # No -ffast-math: a NaN must stay one. The visibility keeps two builds in one process apart.
+    compiling = ["-O3", "-std=c++17", "-fvisibility=hidden", "-w", *level.flags]
+    if sys.platform == "linux":
+        return [*compiling, "-fopenmp"], ["-fopenmp"]
+    return compiling, []
+
+
+def _sources(level: Level) -> list[Path]:
+    units = ["module.cpp", "brgemm.cpp"] if "-DLEUKONCA_BRGEMM" in level.flags else ["module.cpp"]
+    return [_SOURCES / unit for unit in units]
+
+
+def _module_file(folder: Path, level: Level) -> Path:
+    digest = hashlib.sha256()
+    for source in sorted([*_SOURCES.glob("*.h"), *_SOURCES.glob("*.cpp")]):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    compiler = os.environ.get("CXX", "")
+    for part in (*_flags(level), torch.__version__, sys.version, platform.machine(), compiler):
+        digest.update(repr(part).encode())
+    suffix = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
+    return folder / f"{_NAME}-{level.name}-{digest.hexdigest()[:16]}{suffix}"
+
+
+def _import(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(_NAME, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no extension module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _only_one(file: Path) -> Iterator[None]:
+    """Let one process at a time build; the operating system takes the lock from a killed one."""
+    import fcntl
+
+    with file.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _build(folder: Path, level: Level, target: Path) -> None:
+    """Build in a folder of its own within ``folder`` and move the module to ``target``."""
+    from torch.utils import cpp_extension
+
+    compiling, linking = _flags(level)
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder, ignore_cleanup_errors=True) as room:
+        try:
+            with warnings.catch_warnings():
+                # About the compiler's version and devices that we do not build for; of no use to a user.
+                warnings.simplefilter("ignore")
+                cpp_extension.load(
+                    _NAME,
+                    [str(source) for source in _sources(level)],
+                    extra_cflags=compiling,
+                    extra_ldflags=linking,
+                    build_directory=room,
+                    with_cuda=False,
+                    is_python_module=False,  # imported from its final place, once
+                )
+        except Exception as error:  # the loader raises whatever the missing or failing tool makes it raise
+            raise CannotBuildError(_reason(error)) from error
+        built = [file for file in Path(room).iterdir() if file.suffix in (".so", ".pyd", ".dylib")]
+        if not built:
+            raise CannotBuildError("the build left no module")
+        os.replace(built[0], target)
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that tells what is wrong in the many that a failed build writes."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    telling = [line for line in lines if "error:" in line or "not found" in line]
+    return (telling or lines)[0][:300]
+
+
+def load_module(level: Level) -> Any:
+    """Return the compiled engine for a level, building it where the cache lacks it.
+
+    Raises:
+        CannotBuildError: No compiler, no ninja, or the build or its result is broken.
+    """
+    if sys.platform == "win32":
+        raise CannotBuildError("it needs GCC or Clang, and is not built on Windows")
+    folder = cache_folder()
+    target = _module_file(folder, level)
+    if target.is_file():
+        try:
+            return _import(target)
+        except ImportError as error:
+            _LOG.info("%s is damaged and built again: %s", target, error)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return _load_uncached(level, error)
+    with _only_one(folder / f"{_NAME}.lock"):
+        if target.is_file():
+            try:
+                return _import(target)  # another process built it meanwhile
+            except ImportError:
+                target.unlink(missing_ok=True)
+        _LOG.info("building the fused engine for %s, once on this machine", level.name)
+        start = time.monotonic()
+        _build(folder, level, target)
+        _LOG.info("built in %.0f s: %s", time.monotonic() - start, target)
+    try:
+        return _import(target)
+    except ImportError as error:
+        raise CannotBuildError(f"{target} was built and cannot be loaded: {error}") from error
+
+
+def _load_uncached(level: Level, error: OSError) -> Any:
+    _LOG.info(
+        "building the fused engine for %s for this process alone: %s cannot be written (%s); set %s to a "
+        "folder that can",
+        level.name,
+        cache_folder(),
+        error.strerror or error,
+        CACHE_VARIABLE,
+    )
+    with tempfile.TemporaryDirectory(prefix="leukonca-", ignore_cleanup_errors=True) as room:
+        target = _module_file(Path(room), level)
+        _build(Path(room), level, target)
+        try:
+            return _import(target)  # stays loaded after its file is gone
+        except ImportError as wrong:
+            raise CannotBuildError(f"the engine was built and cannot be loaded: {wrong}") from wrong

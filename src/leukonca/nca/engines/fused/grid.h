@@ -1,0 +1,107 @@
+// The grid of one picture, and what its sites see.
+#pragma once
+
+#include <vector>
+
+#include "firing.h"
+#include "products.h"
+
+// One call of the engine. Memory belongs to the caller; channels and hidden are padded to multiples of kPad
+// with zeros in state and weights.
+struct Job {
+  int batch = 0, rows = 0, columns = 0, channels = 0, hidden = 0, first = 0, last = 0, threads = 1;
+  uint32_t threshold = 0;      // of 2^24: see leukonca/nca/firing.py
+  uintptr_t keys = 0;          // int32 [batch]: hash after seed and image
+  uintptr_t state = 0;         // float32 [batch, rows, columns, channels], changed in place
+  uintptr_t filters = 0;       // float32 [20, channels]: nine weights of A, nine of B, bias of A, of B
+  uintptr_t hidden_weight = 0; // float32 [hidden, 3 * channels]
+  uintptr_t hidden_bias = 0;   // float32 [hidden]
+  uintptr_t update = 0;        // float32 [channels, hidden]
+  uintptr_t tape = 0;          // Number [firing sites, hidden]: the hidden layer, for the backward pass; or 0
+  uintptr_t tape_starts = 0;   // int64 [batch]: where a picture's part of the tape begins
+  // Only for the backward pass:
+  uintptr_t gradient = 0;      // float32, like state: of the last state, becomes that of the first
+  uintptr_t filters_gradient = 0, hidden_weight_gradient = 0, hidden_bias_gradient = 0, update_gradient = 0;
+};
+
+template <class T>
+T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
+
+// Some neighbouring rows of a grid, as one thread works on them. What the rows beside it held before the
+// step is in `above` and `below`, since other threads change them meanwhile.
+struct Band {
+  float* state;
+  int rows, columns, channels, first, last;
+  const float *above = nullptr, *below = nullptr;
+
+  const float* row(int r) const {
+    if (r < 0) r = 1;  // reflected
+    if (r >= rows) r = rows - 2;
+    if (r < first) return above;
+    if (r >= last) return below;
+    return state + static_cast<long>(r) * columns * channels;
+  }
+};
+
+// Up to kBlock firing sites with the addresses of the nine states that each one sees, row by row.
+struct Neighbourhoods {
+  int count = 0;
+  const float* around[kBlock][9];
+
+  void find(const Band& band, const int* sites, int number) {
+    count = number;
+    const int channels = band.channels, columns = band.columns;
+    for (int s = 0; s < number; ++s) {
+      const int row = sites[s] / columns, column = sites[s] % columns;
+      const int left = column == 0 ? 1 : column - 1, right = column == columns - 1 ? columns - 2 : column + 1;
+      for (int i = 0; i < 3; ++i) {
+        const float* line = band.row(row - 1 + i);
+        around[s][3 * i] = line + static_cast<long>(left) * channels;
+        around[s][3 * i + 1] = line + static_cast<long>(column) * channels;
+        around[s][3 * i + 2] = line + static_cast<long>(right) * channels;
+      }
+    }
+  }
+};
+
+// Writes [own state, convolution A, convolution B] of each site: [count, 3 * channels].
+template <class Format>
+void perceive(const Neighbourhoods& near, const float* filters, int channels, typename Format::Number* seen) {
+  // Channels outside, sites inside: the filters of one vector of channels stay in registers.
+  for (int c = 0; c < channels; c += kWidth) {
+    Vec weight[20];
+#pragma GCC unroll 20
+    for (int i = 0; i < 20; ++i) weight[i] = load(filters + i * channels + c);
+    for (int s = 0; s < near.count; ++s) {
+      Vec a = weight[18], b = weight[19];
+#pragma GCC unroll 9
+      for (int i = 0; i < 9; ++i) {
+        const Vec value = load(near.around[s][i] + c);
+        a += weight[i] * value;
+        b += weight[9 + i] * value;
+      }
+      typename Format::Number* to = seen + static_cast<long>(s) * 3 * channels + c;
+      Format::put(to, load(near.around[s][4] + c));
+      Format::put(to + channels, a);
+      Format::put(to + 2 * channels, b);
+    }
+  }
+}
+
+// The blocks of a step's firing sites, in order, each in two stages. The second stage changes the grid, so
+// it waits until no later block looks at what it changes; `slot` says where a block keeps its work meanwhile.
+template <class First, class Second>
+void in_two_stages(const int* sites, int count, int columns, First&& first, Second&& second) {
+  const int blocks = (count + kBlock - 1) / kBlock;
+  const auto size = [&](int block) { return std::min(kBlock, count - block * kBlock); };
+  int done = 0;
+  for (int block = 0; block < blocks; ++block) {
+    first(block, size(block));
+    // A site sees the sites up to columns + 1 positions before it.
+    const int next = block + 1 < blocks ? sites[(block + 1) * kBlock] - columns - 1 : INT32_MAX;
+    for (; done <= block && sites[done * kBlock + size(done) - 1] < next; ++done) second(done, size(done));
+  }
+}
+
+// How many blocks can be between their stages.
+inline int waiting_blocks(int columns) { return (columns + 1) / kBlock + 2; }

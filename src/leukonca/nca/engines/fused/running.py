@@ -1,0 +1,153 @@
+"""From tensors to the compiled engine and back, with gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from leukonca.nca.rule import Rule
+
+__all__ = ["Weights", "run"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The rule as the compiled engine takes it: padded, and differentiable in the weights of the rule.
+
+    Attributes:
+        filters: [20, C]: nine weights of A and of B for each channel, bias of A, bias of B.
+        hidden: [H, 3·C].
+        bias: [H].
+        update: [C, H].
+    """
+
+    filters: Tensor
+    hidden: Tensor
+    bias: Tensor
+    update: Tensor
+
+    @classmethod
+    def of(cls, rule: Rule, pad: int) -> Weights:
+        """Return those of a rule, channels and hidden units padded to multiples of ``pad`` with zeros."""
+        channels, hidden = -rule.channels % pad, -rule.hidden % pad
+        filters = torch.cat(
+            (
+                rule.kernel_a.flatten(1).T,
+                rule.kernel_b.flatten(1).T,
+                rule.bias_a[None],
+                rule.bias_b[None],
+            )
+        )
+        seen = rule.hidden_weight.reshape(rule.hidden, 3, rule.channels)
+        return cls(
+            F.pad(filters, (0, channels)).contiguous(),
+            F.pad(seen, (0, channels, 0, 0, 0, hidden)).flatten(1).contiguous(),
+            F.pad(rule.hidden_bias, (0, hidden)).contiguous(),
+            F.pad(rule.visible_update(), (0, hidden, 0, channels)).contiguous(),
+        )
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which steps of which rollout.
+
+    Attributes:
+        module: The compiled engine.
+        half: Whether products take bf16 numbers.
+        keys: int32 [B], see :meth:`leukonca.nca.firing.Firing.keys`.
+        threshold: Of the firing hash, in [0, 2²⁴].
+        first: First step.
+        last: The step after the last.
+    """
+
+    module: Any
+    half: bool
+    keys: Tensor
+    threshold: int
+    first: int
+    last: int
+
+    def job(self, state: Tensor, weights: Weights, **tensors: Tensor) -> Any:
+        """Return the description of a call; its tensors must outlive it."""
+        job = self.module.Job()
+        job.batch, job.rows, job.columns, job.channels = state.shape
+        job.hidden = weights.bias.numel()
+        job.first, job.last, job.threshold = self.first, self.last, self.threshold
+        # Within a parallel region of PyTorch there is no second one.
+        job.threads = max(1, min(torch.get_num_threads(), job.batch * job.rows))
+        job.keys, job.state = self.keys.data_ptr(), state.data_ptr()
+        job.filters, job.hidden_weight = weights.filters.data_ptr(), weights.hidden.data_ptr()
+        job.hidden_bias, job.update = weights.bias.data_ptr(), weights.update.data_ptr()
+        for name, tensor in tensors.items():
+            setattr(job, name, tensor.data_ptr())
+        return job
+
+    def tape(self, state: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return room for the hidden layers of all firing sites, and where each picture's part begins."""
+        starts = torch.zeros(len(state) + 1, dtype=torch.int64)
+        counts = torch.zeros(len(state), dtype=torch.int64)
+        self.module.count_firing(self.job(state, weights), counts.data_ptr())
+        starts[1:] = counts.cumsum(0)
+        # The products read whole blocks, so that there has to be memory after the last.
+        rows = int(starts[-1]) + self.module.block
+        kind = torch.bfloat16 if self.half else torch.float32
+        return torch.empty(rows, weights.bias.numel(), dtype=kind), starts
+
+
+class _Rollout(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, span: Span, state: Tensor, filters: Tensor, hidden: Tensor, bias: Tensor, update: Tensor
+    ) -> Tensor:
+        weights = Weights(filters, hidden, bias, update)
+        last = state.clone(memory_format=torch.contiguous_format)
+        if any(ctx.needs_input_grad):
+            tape, starts = span.tape(last, weights)
+            span.module.forward(span.job(last, weights, tape=tape, tape_starts=starts), span.half)
+            ctx.save_for_backward(last, tape, starts, filters, hidden, bias, update)
+            ctx.span = span
+        else:
+            span.module.forward(span.job(last, weights), span.half)
+        return last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        last, tape, starts, *rest = ctx.saved_tensors
+        weights = Weights(*rest)
+        sums = Weights(*(torch.zeros_like(weight) for weight in rest))
+        # Both are changed on the way back to the first step.
+        state = last.clone()
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        job = ctx.span.job(
+            state,
+            weights,
+            tape=tape,
+            tape_starts=starts,
+            gradient=gradient,
+            filters_gradient=sums.filters,
+            hidden_weight_gradient=sums.hidden,
+            hidden_bias_gradient=sums.bias,
+            update_gradient=sums.update,
+        )
+        ctx.span.module.backward(job, ctx.span.half)
+        return None, gradient, sums.filters, sums.hidden, sums.bias, sums.update
+
+
+def run(span: Span, state: Tensor, weights: Weights) -> Tensor:
+    """Return the state after the steps of a span.
+
+    Args:
+        span: The steps.
+        state: float32 [B, H, W, C], contiguous, C padded.
+        weights: Of the rule.
+    """
+    result: Tensor = _Rollout.apply(  # type: ignore[no-untyped-call]
+        span, state, weights.filters, weights.hidden, weights.bias, weights.update
+    )
+    return result

@@ -1,0 +1,33 @@
+"""The fused engine, built once for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leukonca.nca.engines import fused
+from leukonca.nca.engines.fused.building import CACHE_VARIABLE
+
+CACHE = Path(__file__).resolve().parents[3] / "build" / "cache"
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Any:
+    """The compiled engine; it stays in ``build/``, so that only the first run of the tests builds it."""
+    before = os.environ.get(CACHE_VARIABLE)
+    os.environ.setdefault(CACHE_VARIABLE, str(CACHE))
+    try:
+        fused.status.cache_clear()
+        status = fused.status()
+    finally:
+        if before is None:
+            del os.environ[CACHE_VARIABLE]
+    if status.module is None:
+        if shutil.which(os.environ.get("CXX", "c++")) and shutil.which("ninja"):
+            pytest.fail(f"the fused engine does not run: {status.reason}")
+        pytest.skip(f"the fused engine does not run here: {status.reason}")
+    return status.module

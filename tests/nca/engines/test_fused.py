@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from leukonca.errors import SettingError
+from leukonca.nca.architecture import Architecture
+from leukonca.nca.classifier import CellClassifier
+from leukonca.nca.engines import eager, engine, fused
+from leukonca.nca.engines.fused import running
+from leukonca.nca.engines.fused.levels import level_of_this_machine
+from leukonca.nca.firing import Firing, fires
+from leukonca.nca.rule import Rule
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+needs_bf16 = pytest.mark.skipif(
+    not level_of_this_machine().half, reason="this processor does not multiply bf16 natively"
+)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def lively(channels: int, hidden: int, seed: int = 0) -> Rule:
+    """A rule whose states stay of the order of 1."""
+    draw = torch.Generator().manual_seed(seed)
+    rule = Rule(channels, hidden, 3)
+    with torch.no_grad():
+        for parameter in rule.parameters():
+            fan_in = parameter.shape[-1] if parameter.dim() == 2 else 9
+            parameter.uniform_(-1, 1, generator=draw).mul_(0.8 * fan_in**-0.5)
+    return rule
+
+
+def start(batch: int, channels: int, rows: int, columns: int) -> Tensor:
+    draw = torch.Generator().manual_seed(1)
+    return 0.5 * torch.randn(batch, channels, rows, columns, generator=draw)
+
+
+def firing_of(batch: int, probability: float = 0.5) -> Firing:
+    return Firing(2**40 + 7, torch.arange(batch) * (2**35 + 1), probability)
+
+
+SHAPES = [  # batch, channels, hidden, rows, columns, steps
+    (2, 48, 96, 32, 32, 16),  # preset base
+    (1, 128, 128, 64, 64, 6),  # preset paper, fewer steps
+    (3, 5, 7, 2, 2, 5),
+    (1, 8, 12, 2, 512, 3),
+    (1, 8, 12, 301, 3, 3),
+    (3, 33, 40, 70, 130, 3),
+    (4, 20, 17, 9, 5, 1),
+    (1, 200, 300, 7, 11, 4),
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_exact_rollout_is_the_eager_one(shape: tuple[int, ...], threads: int) -> None:
+    batch, channels, hidden, rows, columns, steps = shape
+    torch.set_num_threads(threads)
+    rule, state = lively(channels, hidden), start(batch, channels, rows, columns)
+    record = frozenset({0, 1, 3, steps, 99})
+    with torch.no_grad():
+        expected, states = eager.rollout(rule, state, firing_of(batch), steps, record=record)
+        found, kept = fused.exact_rollout(rule, state, firing_of(batch), steps, record=record)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert kept.keys() == states.keys()
+    for step, value in kept.items():
+        torch.testing.assert_close(value, states[step], rtol=0, atol=1e-5)
+    assert torch.equal(state, start(batch, channels, rows, columns))
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    channels=st.integers(4, 40),
+    hidden=st.integers(1, 40),
+    rows=st.integers(2, 24),
+    columns=st.integers(2, 80),
+    batch=st.integers(1, 4),
+    probability=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    threads=st.integers(1, 3),
+)
+def test_any_shape(
+    channels: int, hidden: int, rows: int, columns: int, batch: int, probability: float, threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    rule, state = lively(channels, hidden), start(batch, channels, rows, columns)
+    firing = firing_of(batch, probability)
+    results = []
+    for run in (eager.rollout, fused.exact_rollout):
+        rule.zero_grad()
+        leaf = state.clone().requires_grad_()
+        last, _ = run(rule, leaf, firing, 3)
+        last.square().sum().backward()
+        results.append([last.detach(), leaf.grad, *(parameter.grad for parameter in rule.parameters())])
+    for expected, found in zip(*results, strict=True):
+        assert expected is not None
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * (1 + expected.abs().max().item()))
+
+
+def test_exactly_the_sites_change_that_fire() -> None:
+    rule, state = lively(8, 16), start(3, 8, 37, 70)
+    for step in range(3):
+        firing = Firing(2**62 + 5, torch.tensor([-1 & (2**63 - 1), 0, 77]), 0.3)
+        with torch.no_grad():
+            before, _ = fused.exact_rollout(rule, state, firing, step)
+            after, _ = fused.exact_rollout(rule, state, firing, step + 1)
+        assert torch.equal((before != after).any(dim=1), fires(firing, step, 37, 70))
+
+
+@needs_bf16
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bf16_products_change_little(shape: tuple[int, ...]) -> None:
+    batch, channels, hidden, rows, columns, steps = shape
+    rule, state = lively(channels, hidden), start(batch, channels, rows, columns)
+    with torch.no_grad():
+        expected, _ = eager.rollout(rule, state, firing_of(batch), steps)
+        found, _ = fused.rollout(rule, state, firing_of(batch), steps)
+    assert not torch.equal(found, expected)
+    difference = (found - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+    assert difference < 4e-3
+    # The channels of the picture are never rounded.
+    assert torch.equal(found[:, :3], state[:, :3])
+
+
+@pytest.mark.parametrize("run", [fused.rollout, fused.exact_rollout])
+@pytest.mark.parametrize("grid", [(32, 32), (24, 41)])
+def test_a_picture_gets_the_same_bits_in_every_batch_and_with_any_threads(
+    run: Callable[..., Any], grid: tuple[int, int]
+) -> None:
+    rule, state, firing = lively(20, 24), start(5, 20, *grid), firing_of(5)
+    with torch.no_grad():
+        torch.set_num_threads(1)
+        together, _ = run(rule, state, firing, 8)
+        for threads in (1, 2, 3, 4):
+            torch.set_num_threads(threads)
+            assert torch.equal(run(rule, state, firing, 8)[0], together)
+            for i in range(5):
+                alone = Firing(firing.seed, firing.images[i : i + 1], firing.probability)
+                assert torch.equal(run(rule, state[i : i + 1], alone, 8)[0], together[i : i + 1])
+
+
+def gradients(
+    run: Callable[..., Any], rule: Rule, state: Tensor, steps: int, record: frozenset[int] = frozenset()
+) -> list[Tensor]:
+    rule.zero_grad()
+    leaf = state.clone().requires_grad_()
+    last, kept = run(rule, leaf, firing_of(len(state)), steps, record=record)
+    weights = torch.randn(last.shape, generator=torch.Generator().manual_seed(3))
+    loss = (last * weights).mean() + sum(value.square().mean() for value in kept.values())
+    loss.backward()
+    assert leaf.grad is not None
+    return [
+        leaf.grad,
+        *(parameter.grad.clone() for parameter in rule.parameters() if parameter.grad is not None),
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("record", [frozenset(), frozenset({0, 2, 3})], ids=["last", "recorded"])
+def test_gradients_are_those_of_the_eager_engine(shape: tuple[int, ...], record: frozenset[int]) -> None:
+    batch, channels, hidden, rows, columns, steps = shape
+    rule, state = lively(channels, hidden), start(batch, channels, rows, columns)
+    expected = gradients(eager.rollout, rule, state, steps, record)
+    found = gradients(fused.rollout, rule, state, steps, record)
+    assert len(found) == len(expected) == 8
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * other.abs().max().item())
+
+
+@needs_bf16
+def test_gradients_under_autocast_point_the_same_way() -> None:
+    rule, state = lively(48, 96), start(2, 48, 24, 24)
+    expected = gradients(fused.exact_rollout, rule, state, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients(fused.rollout, rule, state, 12)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert not torch.equal(one, other)
+        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    rule, state, firing = lively(6, 10), start(2, 6, 4, 5), firing_of(2)
+    leaf = state.clone().requires_grad_()
+    tensors = [leaf, *rule.parameters()]
+
+    def value() -> Tensor:
+        return fused.exact_rollout(rule, leaf, firing, 3)[0].square().sum()
+
+    found = torch.autograd.grad(value(), tensors)
+    draw = torch.Generator().manual_seed(4)
+    for tensor, gradient in zip(tensors, found, strict=True):
+        direction = torch.randn(tensor.shape, generator=draw)
+        direction /= direction.norm()
+        ends = []
+        with torch.no_grad():
+            for sign in (1, -1):
+                tensor += sign * 5e-3 * direction
+                ends.append(value().double())
+                tensor -= sign * 5e-3 * direction
+        slope = (ends[0] - ends[1]).item() / 1e-2
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=2e-2, abs=2e-2)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gradients_are_the_same_every_time(threads: int) -> None:
+    torch.set_num_threads(threads)
+    rule, state = lively(20, 24), start(5, 20, 16, 16)
+    for one, other in zip(*(gradients(fused.rollout, rule, state, 6) for _ in range(2)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_frozen_rule_still_passes_gradients_to_the_state() -> None:
+    rule, state = lively(8, 12).requires_grad_(False), start(2, 8, 6, 6).requires_grad_()
+    fused.rollout(rule, state, firing_of(2), 3)[0].sum().backward()
+    assert state.grad is not None
+    assert state.grad.abs().sum() > 0
+
+
+def test_second_derivatives_are_refused() -> None:
+    state = start(1, 8, 6, 6).requires_grad_()
+    last, _ = fused.rollout(lively(8, 12), state, firing_of(1), 2)
+    (gradient,) = torch.autograd.grad(last.square().sum(), state, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_the_backward_pass_keeps_a_small_part_of_what_eager_keeps() -> None:
+    rule, state = lively(48, 96), start(2, 48, 32, 32)
+    sizes = []
+    for run, half in ((eager.rollout, False), (fused.rollout, True)):
+        kept: dict[int, int] = {}
+        held: list[Tensor] = []  # kept alive, so that no address is used twice
+
+        def pack(tensor: Tensor, kept: dict[int, int] = kept, held: list[Tensor] = held) -> Tensor:
+            held.append(tensor)
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=half),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
+            run(rule, state, firing_of(2), 32, recompute=False)
+        sizes.append(sum(kept.values()))
+    assert sizes[1] < sizes[0] / (6 if level_of_this_machine().half else 3)
+
+
+def test_no_pictures() -> None:
+    rule, state = lively(8, 12), start(0, 8, 6, 7).requires_grad_()
+    last, kept = fused.rollout(rule, state, firing_of(0), 4, record=frozenset({2}))
+    last.sum().backward()
+    assert last.shape == kept[2].shape == (0, 8, 6, 7)
+    assert rule.hidden_bias.grad is not None
+    assert not rule.hidden_bias.grad.any()
+
+
+def test_no_steps() -> None:
+    state = start(2, 8, 6, 7)
+    last, kept = fused.rollout(lively(8, 12), state, firing_of(2), 0, record=frozenset({0, 1}))
+    assert torch.equal(last, state)
+    assert kept.keys() == {0}
+
+
+@pytest.mark.parametrize("name", ["eager", "fused", "fused_fp32"])
+def test_a_broken_picture_spoils_its_own_answer_and_no_other(name: str) -> None:
+    torch.manual_seed(0)
+    network = CellClassifier(Architecture(size=12, channels=8, hidden=8, steps=12, head_hidden=8), 3)
+    network.rule = lively(8, 8)
+    pictures = torch.randn(3, 3, 12, 12)
+    with torch.no_grad():
+        network.engine = "eager"
+        sound = network(pictures, torch.arange(3))
+        pictures[1, 0, 5, 5] = math.nan
+        network.engine = name  # type: ignore[assignment]
+        found = network(pictures, torch.arange(3))
+    assert found[1].isnan().all()
+    torch.testing.assert_close(found[[0, 2]], sound[[0, 2]], rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (start(1, 8, 6, 6).double(), "it takes float32"),
+        (start(1, 8, 1, 6), "at least 2 rows and columns"),
+        (start(1, 8, 6, 1), "at least 2 rows and columns"),
+        (start(1, 8, 6, 6).to("meta"), "the state is on meta"),
+    ],
+)
+def test_what_it_does_not_take_is_said(state: Tensor, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        engine("fused")(lively(8, 12), state, firing_of(1), 2)
+
+
+def test_each_picture_needs_an_identity() -> None:
+    with pytest.raises(SettingError, match="3 image identities do not fit 2 states"):
+        fused.rollout(lively(8, 12), start(2, 8, 6, 6), firing_of(3), 2)
+
+
+def test_threads_are_never_more_than_rows(compiled: Any) -> None:
+    torch.set_num_threads(4)
+    rule = lively(8, 12)
+    span = running.Span(compiled, False, firing_of(1).keys(), 1, 0, 1)
+    weights = running.Weights.of(rule, compiled.pad)
+    assert span.job(torch.zeros(1, 2, 9, 16), weights).threads == 2
