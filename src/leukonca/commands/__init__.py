@@ -13,7 +13,17 @@ from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 from leukonca._version import __version__
-from leukonca.commands import classify, crossval, data, demo, evaluate, import_published, sources, train
+from leukonca.commands import (
+    classify,
+    crossval,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    import_published,
+    sources,
+    train,
+)
 from leukonca.errors import LeukoncaError
 
 __all__ = ["main"]
@@ -27,6 +37,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "sources": sources,
     "import-published": import_published,
     "demo": demo,
+    "doctor": doctor,
 }
 _WRONG_USE = 2
 _INTERRUPTED = 130

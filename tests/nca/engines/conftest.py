@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from leukonca.nca.engines import fused
 from leukonca.nca.engines.fused.building import CACHE_VARIABLE
+from leukonca.nca.engines.fused.library import Library
 
 CACHE = Path(__file__).resolve().parents[3] / "build" / "cache"
 
 
 @pytest.fixture(scope="session")
-def compiled() -> Any:
+def compiled() -> Library:
     """The compiled engine; it stays in ``build/``, so that only the first run of the tests builds it."""
     before = os.environ.get(CACHE_VARIABLE)
     os.environ.setdefault(CACHE_VARIABLE, str(CACHE))
@@ -26,8 +26,8 @@ def compiled() -> Any:
     finally:
         if before is None:
             del os.environ[CACHE_VARIABLE]
-    if status.module is None:
+    if status.library is None:
         if shutil.which(os.environ.get("CXX", "c++")) and shutil.which("ninja"):
             pytest.fail(f"the fused engine does not run: {status.reason}")
         pytest.skip(f"the fused engine does not run here: {status.reason}")
-    return status.module
+    return status.library

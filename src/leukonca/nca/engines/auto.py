@@ -36,7 +36,7 @@ def choose() -> tuple[str, str]:
     if named not in ("", "auto"):
         raise SettingError(f"{VARIABLE}={named!r} is unknown; known: auto, eager, fused, fused_fp32")
     status = fused.status()
-    if status.module is None:
+    if status.library is None:
         return "eager", f"the fused engine does not run here: {status.reason}"
     products = "bf16" if status.level.half else "float32"
     return "fused", f"compiled for {status.level.name}, products in {products}"

@@ -12,7 +12,6 @@ import functools
 import logging
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +19,9 @@ from torch import Tensor
 
 from leukonca.errors import SettingError
 from leukonca.nca.engines import eager
-from leukonca.nca.engines.fused.building import CannotBuildError, load_module
+from leukonca.nca.engines.fused.building import CannotBuildError, load_library
 from leukonca.nca.engines.fused.levels import Level, level_of_this_machine
+from leukonca.nca.engines.fused.library import Library
 from leukonca.nca.engines.fused.running import Span, Weights, run
 from leukonca.nca.firing import Firing
 from leukonca.nca.rule import Rule
@@ -37,12 +37,12 @@ class Status:
 
     Attributes:
         level: The instruction set that it is compiled for.
-        module: The compiled engine; ``None`` where it does not run.
+        library: The compiled engine; ``None`` where it does not run.
         reason: Why it does not run; empty where it does.
     """
 
     level: Level
-    module: Any = None
+    library: Library | None = None
     reason: str = ""
 
 
@@ -51,15 +51,15 @@ def status() -> Status:
     """Build or load the engine, try it, and return whether it runs. Done once a process."""
     level = level_of_this_machine()
     try:
-        module = load_module(level)
+        library = load_library(level)
     except (CannotBuildError, OSError) as error:
         return Status(level, reason=str(error))
-    if wrong := _disagreement(module, level):
+    if wrong := _disagreement(library, level):
         return Status(level, reason=wrong)
-    return Status(level, module)
+    return Status(level, library)
 
 
-def _disagreement(module: Any, level: Level) -> str:
+def _disagreement(library: Library, level: Level) -> str:
     """Say how the engine differs from the definition on a small rollout; empty where it does not.
 
     Guards against a compiler's or a library's fault: a wrong answer would be worse than a slow one.
@@ -75,7 +75,7 @@ def _disagreement(module: Any, level: Level) -> str:
         for half, tolerance in ((False, 1e-4), (True, 3e-2)):
             if half and not level.half:
                 continue
-            found, _ = _rollout(module, half, rule, state, firing, 4, frozenset())
+            found, _ = _rollout(library, half, rule, state, firing, 4, frozenset())
             difference = (found - expected).abs().max().item()
             if not difference < tolerance:
                 return f"its answer differs by {difference:.2g} from the eager engine's on a small example"
@@ -135,7 +135,7 @@ def _checked(
     if reason := serves(rule, state):
         raise SettingError(f"the fused engine cannot run this: {reason}; use engine 'auto' or 'eager'")
     here = status()
-    if here.module is None:
+    if here.library is None:
         raise SettingError(
             f"the fused engine does not run on this machine: {here.reason}; use engine 'auto' or 'eager', or "
             "see what `leukonca doctor` says"
@@ -143,20 +143,26 @@ def _checked(
     half = here.level.half and not exact
     if torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
         half = False
-    return _rollout(here.module, half, rule, state, firing, steps, record)
+    return _rollout(here.library, half, rule, state, firing, steps, record)
 
 
 def _rollout(
-    module: Any, half: bool, rule: Rule, state: Tensor, firing: Firing, steps: int, record: frozenset[int]
+    library: Library,
+    half: bool,
+    rule: Rule,
+    state: Tensor,
+    firing: Firing,
+    steps: int,
+    record: frozenset[int],
 ) -> tuple[Tensor, dict[int, Tensor]]:
     if firing.images.numel() != len(state):
         raise SettingError(
             f"{firing.images.numel()} image identities do not fit {len(state)} states; give each one"
         )
-    weights = Weights.of(rule, module.pad)
+    weights = Weights.of(rule, library.pad)
     keys = firing.keys().contiguous()
     threshold = round(firing.probability * (1 << 24))
-    padded = F.pad(state.permute(0, 2, 3, 1), (0, -rule.channels % module.pad)).contiguous()
+    padded = F.pad(state.permute(0, 2, 3, 1), (0, -rule.channels % library.pad)).contiguous()
 
     def shown(padded: Tensor) -> Tensor:
         return padded[..., : rule.channels].permute(0, 3, 1, 2)
@@ -164,7 +170,7 @@ def _rollout(
     kept = {0: state} if 0 in record else {}
     stops = sorted({steps, *(step for step in record if step <= steps)} - {0})
     for first, last in pairwise([0, *stops]):
-        padded = run(Span(module, half, keys, threshold, first, last), padded, weights)
+        padded = run(Span(library, half, keys, threshold, first, last), padded, weights)
         if last in record:
             kept[last] = shown(padded)
     return shown(padded), kept

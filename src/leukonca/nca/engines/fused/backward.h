@@ -49,6 +49,7 @@ class Backward {
       const Number* tape = at<Number>(job_.tape) + starts[picture + 1] * job_.hidden;
       for (int step = job_.last - 1; step >= job_.first; --step)
         tape = this->step(picture, step, band, at<float>(job_.gradient) + picture * size, room, tape);
+      products_done();
     }
     for (const Room& room : rooms_) {
       add(room.filters, job_.filters_gradient);

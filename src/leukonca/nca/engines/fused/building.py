@@ -1,32 +1,32 @@
 """Builds the engine's C++ once for a machine, and keeps it.
 
 PyTorch's extension loader does the building, in a folder that is made for it and thrown away: its own lock
-stays behind when a build is killed, and the next one would wait for it for ever. The finished module is moved
-into the cache under a name that holds everything it depends on.
+stays behind when a build is killed, and the next one would wait for it for ever. The finished library is
+moved into the cache under a name that holds everything it depends on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import os
 import platform
+import shutil
 import sys
-import sysconfig
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
 from leukonca.nca.engines.fused.levels import Level
+from leukonca.nca.engines.fused.library import Library
 
-__all__ = ["CACHE_VARIABLE", "CannotBuildError", "cache_folder", "load_module"]
+__all__ = ["CACHE_VARIABLE", "CannotBuildError", "cache_folder", "load_library"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ CACHE_VARIABLE: Final = "LEUKONCA_CACHE"
 
 _SOURCES: Final = Path(__file__).parent
 _NAME: Final = "leukonca_fused"
+_ROOM: Final = "building-"
 
 
 class CannotBuildError(Exception):
@@ -42,7 +43,7 @@ class CannotBuildError(Exception):
 
 
 def cache_folder() -> Path:
-    """Return the folder for built modules: ``LEUKONCA_CACHE``, or the user's cache folder."""
+    """Return the folder for what is built: ``LEUKONCA_CACHE``, or the user's cache folder."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
     if sys.platform == "darwin":
@@ -61,28 +62,18 @@ def _flags(level: Level) -> tuple[list[str], list[str]]:
 
 
 def _sources(level: Level) -> list[Path]:
-    units = ["module.cpp", "brgemm.cpp"] if "-DLEUKONCA_BRGEMM" in level.flags else ["module.cpp"]
+    units = ["library.cpp", "brgemm.cpp"] if "-DLEUKONCA_BRGEMM" in level.flags else ["library.cpp"]
     return [_SOURCES / unit for unit in units]
 
 
-def _module_file(folder: Path, level: Level) -> Path:
+def _file(folder: Path, level: Level) -> Path:
     digest = hashlib.sha256()
     for source in sorted([*_SOURCES.glob("*.h"), *_SOURCES.glob("*.cpp")]):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     compiler = os.environ.get("CXX", "")
-    for part in (*_flags(level), torch.__version__, sys.version, platform.machine(), compiler):
+    for part in (*_flags(level), torch.__version__, platform.machine(), compiler):
         digest.update(repr(part).encode())
-    suffix = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
-    return folder / f"{_NAME}-{level.name}-{digest.hexdigest()[:16]}{suffix}"
-
-
-def _import(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(_NAME, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no extension module")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return folder / f"{_NAME}-{level.name}-{digest.hexdigest()[:16]}.so"
 
 
 @contextmanager
@@ -96,11 +87,11 @@ def _only_one(file: Path) -> Iterator[None]:
 
 
 def _build(folder: Path, level: Level, target: Path) -> None:
-    """Build in a folder of its own within ``folder`` and move the module to ``target``."""
+    """Build in a folder of its own within ``folder`` and move the library to ``target``."""
     from torch.utils import cpp_extension
 
     compiling, linking = _flags(level)
-    with tempfile.TemporaryDirectory(prefix="building-", dir=folder, ignore_cleanup_errors=True) as room:
+    with tempfile.TemporaryDirectory(prefix=_ROOM, dir=folder, ignore_cleanup_errors=True) as room:
         try:
             with warnings.catch_warnings():
                 # About the compiler's version and devices that we do not build for; of no use to a user.
@@ -112,13 +103,13 @@ def _build(folder: Path, level: Level, target: Path) -> None:
                     extra_ldflags=linking,
                     build_directory=room,
                     with_cuda=False,
-                    is_python_module=False,  # imported from its final place, once
+                    is_python_module=False,
                 )
         except Exception as error:  # the loader raises whatever the missing or failing tool makes it raise
             raise CannotBuildError(_reason(error)) from error
         built = [file for file in Path(room).iterdir() if file.suffix in (".so", ".pyd", ".dylib")]
         if not built:
-            raise CannotBuildError("the build left no module")
+            raise CannotBuildError("the build left no library")
         os.replace(built[0], target)
 
 
@@ -131,7 +122,7 @@ def _reason(error: Exception) -> str:
     return (telling or lines)[0][:300]
 
 
-def load_module(level: Level) -> Any:
+def load_library(level: Level) -> Library:
     """Return the compiled engine for a level, building it where the cache lacks it.
 
     Raises:
@@ -140,11 +131,11 @@ def load_module(level: Level) -> Any:
     if sys.platform == "win32":
         raise CannotBuildError("it needs GCC or Clang, and is not built on Windows")
     folder = cache_folder()
-    target = _module_file(folder, level)
+    target = _file(folder, level)
     if target.is_file():
         try:
-            return _import(target)
-        except ImportError as error:
+            return Library(target)
+        except OSError as error:
             _LOG.info("%s is damaged and built again: %s", target, error)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,20 +146,22 @@ def load_module(level: Level) -> Any:
     with _only_one(folder / f"{_NAME}.lock"):
         if target.is_file():
             try:
-                return _import(target)  # another process built it meanwhile
-            except ImportError:
+                return Library(target)  # another process built it meanwhile
+            except OSError:
                 target.unlink(missing_ok=True)
+        for left in folder.glob(f"{_ROOM}*"):  # by a build that was killed: this one is the only one now
+            shutil.rmtree(left, ignore_errors=True)
         _LOG.info("building the fused engine for %s, once on this machine", level.name)
         start = time.monotonic()
         _build(folder, level, target)
         _LOG.info("built in %.0f s: %s", time.monotonic() - start, target)
     try:
-        return _import(target)
-    except ImportError as error:
+        return Library(target)
+    except OSError as error:
         raise CannotBuildError(f"{target} was built and cannot be loaded: {error}") from error
 
 
-def _load_uncached(level: Level, error: OSError) -> Any:
+def _load_uncached(level: Level, error: OSError) -> Library:
     _LOG.info(
         "building the fused engine for %s for this process alone: %s cannot be written (%s); set %s to a "
         "folder that can",
@@ -178,9 +171,9 @@ def _load_uncached(level: Level, error: OSError) -> Any:
         CACHE_VARIABLE,
     )
     with tempfile.TemporaryDirectory(prefix="leukonca-", ignore_cleanup_errors=True) as room:
-        target = _module_file(Path(room), level)
+        target = _file(Path(room), level)
         _build(Path(room), level, target)
         try:
-            return _import(target)  # stays loaded after its file is gone
-        except ImportError as wrong:
+            return Library(target)  # stays loaded after its file is gone
+        except OSError as wrong:
             raise CannotBuildError(f"the engine was built and cannot be loaded: {wrong}") from wrong

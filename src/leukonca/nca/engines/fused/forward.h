@@ -51,6 +51,7 @@ class Forward {
         const int count = this->step(picture, step, band, room, tape);
         if (tape) tape += static_cast<long>(count) * job_.hidden;
       }
+      products_done();
     }
     for (int picture = whole; picture < job_.batch; ++picture) {
 #pragma omp parallel num_threads(most_bands)
@@ -68,6 +69,7 @@ class Forward {
           this->step(picture, step, band, room, nullptr);
 #pragma omp barrier
         }
+        products_done();
       }
     }
   }

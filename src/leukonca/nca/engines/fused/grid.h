@@ -7,21 +7,21 @@
 #include "products.h"
 
 // One call of the engine. Memory belongs to the caller; channels and hidden are padded to multiples of kPad
-// with zeros in state and weights.
+// with zeros in state and weights. The fields are repeated in library.py.
 struct Job {
-  int batch = 0, rows = 0, columns = 0, channels = 0, hidden = 0, first = 0, last = 0, threads = 1;
-  uint32_t threshold = 0;      // of 2^24: see leukonca/nca/firing.py
-  uintptr_t keys = 0;          // int32 [batch]: hash after seed and image
-  uintptr_t state = 0;         // float32 [batch, rows, columns, channels], changed in place
-  uintptr_t filters = 0;       // float32 [20, channels]: nine weights of A, nine of B, bias of A, of B
-  uintptr_t hidden_weight = 0; // float32 [hidden, 3 * channels]
-  uintptr_t hidden_bias = 0;   // float32 [hidden]
-  uintptr_t update = 0;        // float32 [channels, hidden]
-  uintptr_t tape = 0;          // Number [firing sites, hidden]: the hidden layer, for the backward pass; or 0
-  uintptr_t tape_starts = 0;   // int64 [batch]: where a picture's part of the tape begins
+  int batch, rows, columns, channels, hidden, first, last, threads;
+  uint32_t threshold;      // of 2^24: see leukonca/nca/firing.py
+  uintptr_t keys;  // int32 [batch]: hash after seed and image
+  uintptr_t state;  // float32 [batch, rows, columns, channels], changed in place
+  uintptr_t filters;  // float32 [20, channels]: nine weights of A, nine of B, bias of A, of B
+  uintptr_t hidden_weight;  // float32 [hidden, 3 * channels]
+  uintptr_t hidden_bias;  // float32 [hidden]
+  uintptr_t update;  // float32 [channels, hidden]
+  uintptr_t tape;  // Number [firing sites, hidden]: the hidden layer, for the backward pass; or 0
+  uintptr_t tape_starts;  // int64 [batch]: where a picture's part of the tape begins
   // Only for the backward pass:
-  uintptr_t gradient = 0;      // float32, like state: of the last state, becomes that of the first
-  uintptr_t filters_gradient = 0, hidden_weight_gradient = 0, hidden_bias_gradient = 0, update_gradient = 0;
+  uintptr_t gradient;  // float32, like state: of the last state, becomes that of the first
+  uintptr_t filters_gradient, hidden_weight_gradient, hidden_bias_gradient, update_gradient;  // added to
 };
 
 template <class T>

@@ -9,7 +9,7 @@ from typing import Final
 
 import torch
 
-__all__ = ["LEVELS", "Level", "capability", "level_of_this_machine"]
+__all__ = ["LEVELS", "Level", "capability", "has", "level_of_this_machine"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ LEVELS: Final[dict[str, Level]] = {
 }
 
 
-def _has(feature: str) -> bool:
+def has(feature: str) -> bool:
+    """Return whether the processor has a feature by PyTorch's name for it, such as ``avx512_bf16``."""
     # PyTorch's own probes of the processor; not every version that we support has each.
     probe = getattr(torch.cpu, f"_is_{feature}_supported", None)
     return bool(probe is not None and probe())
@@ -56,10 +57,10 @@ def level_of_this_machine() -> Level:
     """Return the highest level that this processor runs and that PyTorch is not told to stay below."""
     if platform.machine().lower() not in ("x86_64", "amd64") or sys.platform == "win32":
         return LEVELS["portable"]
-    if capability() == "AVX512" and _has("avx512"):
-        if _has("avx512_bf16"):
-            return LEVELS["amx" if _has("amx_tile") else "avx512_bf16"]
+    if capability() == "AVX512" and has("avx512"):
+        if has("avx512_bf16"):
+            return LEVELS["amx" if has("amx_tile") else "avx512_bf16"]
         return LEVELS["avx512"]
-    if capability() in ("AVX512", "AVX2") and _has("avx2"):
+    if capability() in ("AVX512", "AVX2") and has("avx2"):
         return LEVELS["avx2"]
     return LEVELS["portable"]

@@ -10,6 +10,13 @@
 #include "brgemm.h"
 #endif
 
+// To be called by every thread after its last product.
+inline void products_done() {
+#if defined(LEUKONCA_BRGEMM)
+  if (brgemm_works()) brgemm_done();
+#endif
+}
+
 // Sites that are computed together. Constant, since ATen's brgemm compiles a kernel for every new height.
 constexpr int kBlock = 64;
 
@@ -106,10 +113,11 @@ class Panels {
     const long lane_stride = row_stride / Format::kPerLane;
     runs(columns_ / kWidth, [&](int first, int width) {
 #if defined(LEUKONCA_BRGEMM)
-      if constexpr (Format::kPerLane == 2) {
+      if (Format::kPerLane == 2 && brgemm_works()) {
         alignas(64) static thread_local float sums[kBlock * kPanel * kWidth];
         const int wide = width * kWidth;
-        brgemm_bf16(kBlock, wide, depth_ * 2, row_stride, left, panel, sums);
+        brgemm_bf16(kBlock, wide, depth_ * 2, row_stride, reinterpret_cast<const uint16_t*>(left),
+                    reinterpret_cast<const uint32_t*>(panel), sums);
         for (int row = 0; row < rows; ++row)
           for (int column = 0; column < wide; column += kWidth)
             out(row, first * kWidth + column, load(sums + row * wide + column));

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from leukonca.nca.engines.fused.library import Job, Library
 from leukonca.nca.rule import Rule
 
 __all__ = ["Weights", "run"]
@@ -57,7 +58,7 @@ class Span:
     """Which steps of which rollout.
 
     Attributes:
-        module: The compiled engine.
+        library: The compiled engine.
         half: Whether products take bf16 numbers.
         keys: int32 [B], see :meth:`leukonca.nca.firing.Firing.keys`.
         threshold: Of the firing hash, in [0, 2²⁴].
@@ -65,16 +66,16 @@ class Span:
         last: The step after the last.
     """
 
-    module: Any
+    library: Library
     half: bool
     keys: Tensor
     threshold: int
     first: int
     last: int
 
-    def job(self, state: Tensor, weights: Weights, **tensors: Tensor) -> Any:
+    def job(self, state: Tensor, weights: Weights, **tensors: Tensor) -> Job:
         """Return the description of a call; its tensors must outlive it."""
-        job = self.module.Job()
+        job = Job()
         job.batch, job.rows, job.columns, job.channels = state.shape
         job.hidden = weights.bias.numel()
         job.first, job.last, job.threshold = self.first, self.last, self.threshold
@@ -91,10 +92,10 @@ class Span:
         """Return room for the hidden layers of all firing sites, and where each picture's part begins."""
         starts = torch.zeros(len(state) + 1, dtype=torch.int64)
         counts = torch.zeros(len(state), dtype=torch.int64)
-        self.module.count_firing(self.job(state, weights), counts.data_ptr())
+        self.library.count_firing(self.job(state, weights), counts)
         starts[1:] = counts.cumsum(0)
         # The products read whole blocks, so that there has to be memory after the last.
-        rows = int(starts[-1]) + self.module.block
+        rows = int(starts[-1]) + self.library.block
         kind = torch.bfloat16 if self.half else torch.float32
         return torch.empty(rows, weights.bias.numel(), dtype=kind), starts
 
@@ -108,11 +109,11 @@ class _Rollout(torch.autograd.Function):
         last = state.clone(memory_format=torch.contiguous_format)
         if any(ctx.needs_input_grad):
             tape, starts = span.tape(last, weights)
-            span.module.forward(span.job(last, weights, tape=tape, tape_starts=starts), span.half)
+            span.library.forward(span.job(last, weights, tape=tape, tape_starts=starts), span.half)
             ctx.save_for_backward(last, tape, starts, filters, hidden, bias, update)
             ctx.span = span
         else:
-            span.module.forward(span.job(last, weights), span.half)
+            span.library.forward(span.job(last, weights), span.half)
         return last
 
     @staticmethod
@@ -135,7 +136,7 @@ class _Rollout(torch.autograd.Function):
             hidden_bias_gradient=sums.bias,
             update_gradient=sums.update,
         )
-        ctx.span.module.backward(job, ctx.span.half)
+        ctx.span.library.backward(job, ctx.span.half)
         return None, gradient, sums.filters, sums.hidden, sums.bias, sums.update
 
 

@@ -1,0 +1,70 @@
+// The fused engine as plain C functions, called through library.py. Tensors come as addresses: neither
+// PyTorch's headers nor a binding library are needed, which would take most of the time of a build.
+#include <new>
+
+#include "backward.h"
+#include "forward.h"
+
+namespace {
+
+// What a call returns; library.py knows the numbers.
+enum Outcome : int { kDone = 0, kNoMemory = 1, kNoHalf = 2 };
+
+template <template <class> class Pass>
+int run(const Job& job, bool half) try {
+#if defined(__AVX512BF16__)
+  if (half) {
+    Pass<Half>(job).run();
+    return kDone;
+  }
+#endif
+  if (half) return kNoHalf;
+  Pass<Full>(job).run();
+  return kDone;
+} catch (const std::bad_alloc&) {
+  return kNoMemory;
+}
+
+}  // namespace
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+EXPORTED int leukonca_forward(const Job* job, int half) { return run<Forward>(*job, half); }
+EXPORTED int leukonca_backward(const Job* job, int half) { return run<Backward>(*job, half); }
+
+// Writes to `counts` (int64 [batch]) how many sites of each picture fire in all steps.
+EXPORTED int leukonca_count_firing(const Job* job, int64_t* counts) try {
+  std::vector<Buffer<int>> rooms;
+  for (int i = 0; i < job->threads; ++i) rooms.emplace_back(static_cast<size_t>(job->rows) * job->columns + 1);
+#pragma omp parallel for schedule(static) num_threads(job->threads)
+  for (int picture = 0; picture < job->batch; ++picture) {
+    int64_t count = 0;
+    for (int step = job->first; step < job->last; ++step)
+      count += firing_sites(at<uint32_t>(job->keys)[picture], step, 0, job->rows, job->columns, job->threshold,
+                            rooms[this_thread()].data());
+    counts[picture] = count;
+  }
+  return kDone;
+} catch (const std::bad_alloc&) {
+  return kNoMemory;
+}
+
+// Properties of the build.
+EXPORTED int leukonca_job_bytes() { return sizeof(Job); }
+EXPORTED int leukonca_width() { return kWidth; }
+EXPORTED int leukonca_pad() { return kPad; }
+EXPORTED int leukonca_block() { return kBlock; }
+EXPORTED int leukonca_threaded() {
+#if defined(_OPENMP)
+  return 1;
+#else
+  return 0;
+#endif
+}
+EXPORTED int leukonca_tiles() {
+#if defined(LEUKONCA_BRGEMM)
+  return brgemm_works();
+#else
+  return 0;
+#endif
+}
