@@ -184,7 +184,8 @@ def test_gradients_are_those_of_the_eager_engine(shape: tuple[int, ...], record:
     found = gradients(fused.rollout, rule, state, steps, record)
     assert len(found) == len(expected) == 8
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * other.abs().max().item())
+        # Not number by number: a hidden value beside 0 may fall on either side of the ReLU.
+        assert (one - other).norm() < 5e-4 * other.norm()
 
 
 @needs_bf16

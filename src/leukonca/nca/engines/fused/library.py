@@ -72,7 +72,7 @@ class Library:
         self._call(self._library.leukonca_forward, ctypes.byref(job), int(half))
 
     def backward(self, job: Job, half: bool) -> None:
-        """Turn ``job.state`` and ``job.gradient`` into those before the steps; add up the weights' gradients."""
+        """Turn ``job.state`` and ``job.gradient`` into those before the steps, and add to the weights' ones."""
         self._call(self._library.leukonca_backward, ctypes.byref(job), int(half))
 
     def count_firing(self, job: Job, counts: Tensor) -> None:
