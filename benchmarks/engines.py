@@ -2,8 +2,8 @@
 
 python benchmarks/engines.py --out benchmarks/results/engines.json
 
-`straightforward` is the paper's formulation as one would write it, step by step in PyTorch. Besides the time that
-passed, the time that the processor worked is given: its ratios hold on a busy machine too.
+`straightforward` is the paper's formulation as one would write it, step by step in PyTorch. Besides the time
+that passed, the time that the processor worked is given: its ratios hold on a busy machine too.
 """
 
 from __future__ import annotations

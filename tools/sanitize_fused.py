@@ -2,8 +2,8 @@
 
 python tools/sanitize_fused.py [arguments of pytest]
 
-Needs GCC, and a processor without matrix tiles or ATEN_CPU_CAPABILITY=avx2 to leave them out: what drives them
-needs PyTorch's headers. The library is put where the engine looks for it, so that the tests take it unchanged.
+Needs GCC, and a processor without matrix tiles or ATEN_CPU_CAPABILITY=avx2 to leave them out: what drives
+them needs PyTorch's headers. The library is put where the engine looks for it; the tests take it unchanged.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ TESTS = "tests/nca/engines/test_fused.py"
 
 
 def main() -> int:
+    """Build, test, and return the exit code of pytest."""
     level = level_of_this_machine()
     compiler = os.environ.get("CXX", "g++")
     compiling, linking = building._flags(level)

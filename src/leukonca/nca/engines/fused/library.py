@@ -72,7 +72,7 @@ class Library:
         self._call(self._library.leukonca_forward, ctypes.byref(job), int(half))
 
     def backward(self, job: Job, half: bool) -> None:
-        """Turn ``job.state`` and ``job.gradient`` into those before the steps, and add to the weights' ones."""
+        """Turn ``job.state`` and ``job.gradient`` into those before the steps; add to the weights' own."""
         self._call(self._library.leukonca_backward, ctypes.byref(job), int(half))
 
     def count_firing(self, job: Job, counts: Tensor) -> None:
