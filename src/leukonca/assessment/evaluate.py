@@ -85,7 +85,7 @@ def choose(
                 f"none of the {len(manifest)} cells has a label to compare with; name a folder that has a "
                 "folder per class, a published set, or a table with the column label"
             )
-        notes.append(f"{int((~labelled).sum())} cells without label were left out.")
+        notes.append(f"Cells without label, left out: {int((~labelled).sum()):,}.")
         manifest = manifest.subset(labelled)
     total = len(manifest)
     ids = _identities(model, manifest, progress=progress)
@@ -100,20 +100,18 @@ def choose(
     else:
         keep = {"train": trained, "val": chosen_by, "test": ~trained & ~chosen_by}[wanted]
     seen = keep & (trained | chosen_by)
-    if wanted in ("train", "val"):
-        notes.append(f"These are {wanted} cells of the model: the figures say nothing about new cells.")
-    elif allow_seen and seen.any():
-        notes.append(f"{int(seen.sum())} cells were seen in training and are counted all the same, as asked.")
+    if seen.any() and (allow_seen or wanted in ("train", "val")):
+        notes.append(
+            f"Cells seen in training, counted all the same as asked: {int(seen.sum()):,}. "
+            "Figures on them say nothing about new cells."
+        )
     elif seen.any():
-        notes.append(f"{int(seen.sum())} cells were seen in training and are left out.")
+        notes.append(f"Cells seen in training, left out: {int(seen.sum()):,}.")
         keep &= ~seen
     if wanted in ("auto", "test", "all") and not allow_seen:
         related = keep & _in_groups_of(manifest.frame, trained | chosen_by)
         if related.any():
-            notes.append(
-                f"{int(related.sum())} cells share a patient or slide with cells seen in training and are "
-                "left out."
-            )
+            notes.append(f"Cells of patients or slides seen in training, left out: {int(related.sum()):,}.")
             keep &= ~related
     if not keep.any():
         raise DataError(
