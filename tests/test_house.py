@@ -55,6 +55,8 @@ def room_of(module: str) -> str:
     parts = module.split(".")
     if len(parts) == 1:
         return "front"
+    if parts[1] == "__main__":
+        return "commands"  # `python -m leukonca` is the command line
     if parts[1] in FOUNDATION:
         return "foundation"
     return parts[1] if parts[1] in ROOMS else "front"
