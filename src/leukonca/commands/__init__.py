@@ -46,10 +46,14 @@ def _parser() -> ArgumentParser:
         "For research; not a medical device.",
         version=__version__,
         exit_on_error=False,
+        allow_abbrev=False,
     )
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for name, module in _COMMANDS.items():
-        commands.add_subcommand(name, module.parser(), help=module.HELP)
+        command = module.parser()
+        # Else --fold 1 would be taken for --folds 1 where there is no --fold.
+        command.allow_abbrev = False
+        commands.add_subcommand(name, command, help=module.HELP)
     return parser
 
 
@@ -63,6 +67,8 @@ def _wrong_use(error: ArgumentError, words: Sequence[str]) -> str:
     said = " ".join(str(error).split())
     said = re.sub('^Parser key "([^"]+)":', r"--\1:", said)
     command = next((word for word in words if word in _COMMANDS), None)
+    if command:
+        said = said.replace(f"{command}.", "")
     return f"{said} (see: leukonca {f'{command} ' if command else ''}--help)"
 
 
