@@ -232,5 +232,5 @@ def test_where_nothing_can_be_written_is_known_before_any_work(
     taken: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: Manifest
 ) -> None:
     monkeypatch.setattr(room, "read_framed", no_work)
-    with pytest.raises(DataError, match=r"the report cannot be written: .*; choose another folder"):
+    with pytest.raises(DataError, match=r"cannot be written: .*; choose another place"):
         evaluate(runs.model(), renamed, taken(tmp_path / "taken"))

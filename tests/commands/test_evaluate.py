@@ -103,7 +103,7 @@ def test_mistakes_are_one_line(own: Path, tmp_path: Path, capsys: pytest.Capture
         ([own, "--data", tmp_path / "none", "--out", "x"], "does not exist"),
         ([own, "--seeds", 0], "seeds=0 must be at least 1"),
         ([own, "--resamples", -1], "resamples=-1 must be at least 0"),
-        ([own, "--out", taken], "taken: the report cannot be written"),
+        ([own, "--out", taken], "taken: cannot be written"),
         ([own, "--data", runs.cells() / "monocyte", "--out", tmp_path / "x"], "has a label"),
     ):
         assert evaluate(*words) == 2

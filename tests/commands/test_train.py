@@ -140,7 +140,7 @@ def test_data_and_place_may_be_in_the_file_too(tmp_path: Path, settings_given: l
         (["--epochs", "0"], "epochs=0 must be at least 1"),
         (["--fractions", "[0.5, 0.2, 0.2]"], "must be three shares in [0, 1] that sum to 1"),
         (["--fractions", "0.5"], "--fractions: Expected"),
-        (["--config", "none.yaml"], "File does not exist"),
+        (["--config", "my train.yaml"], "my train.yaml' (see: leukonca train --help)"),
     ],
 )
 def test_a_wrong_setting_is_one_line_with_its_name(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import leukonca.cells.writing
+import leukonca.writing
 from leukonca.cells.framing import Framing
 from leukonca.errors import ModelError
 from leukonca.learning.bundle import FORMAT, load_bundle, save_bundle
@@ -170,7 +170,7 @@ def test_an_error_while_writing_leaves_the_old_file(
             draft.write(data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(leukonca.cells.writing.Path, "write_bytes", fail)
+    monkeypatch.setattr(leukonca.writing.Path, "write_bytes", fail)
     with pytest.raises(ModelError, match="No space left") as caught:
         save_bundle(trained(loss="bce"), file)
     assert str(file) in str(caught.value)

@@ -17,11 +17,11 @@ from leukonca.assessment.predict import FIRING_SEEDS, join
 from leukonca.assessment.prediction import Predictions
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
-from leukonca.cells.writing import write_text
 from leukonca.errors import DataError, SettingError
 from leukonca.learning.run import Run
 from leukonca.learning.settings import Settings
 from leukonca.learning.training import resume, train
+from leukonca.writing import write_text
 
 __all__ = ["crossvalidate"]
 
@@ -115,11 +115,7 @@ def _trained(data: Sequence[str], folder: Path, settings: Settings, *, progress:
         return train(data, folder, settings, progress=progress)
     run = Run.open(folder)
     if run.settings != settings or run.data != tuple(data):
-        if (folder / "cells.csv").is_file():
-            raise DataError(f"{folder}: holds a run of other data or settings; choose another folder")
-        # It never came to train: its settings did not fit the data.
-        shutil.rmtree(folder)
-        return train(data, folder, settings, progress=progress)
+        raise DataError(f"{folder}: holds a run of other data or settings; choose another folder")
     return run if (folder / _ASSESSED).is_file() else resume(folder, progress=progress)
 
 

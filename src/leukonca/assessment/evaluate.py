@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -26,6 +24,7 @@ from leukonca.errors import DataError, SettingError
 from leukonca.learning.preparation import read_framed
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
+from leukonca.writing import require_writable
 
 __all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate"]
 
@@ -183,10 +182,7 @@ def evaluate(
             raise SettingError(f"{option}={value} must be at least {least}")
     if statistics not in get_args(Statistics):
         raise SettingError(f"statistics={statistics!r} is unknown; known: {', '.join(get_args(Statistics))}")
-    with _writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
+    require_writable(out)
     chosen = choose(model, manifest, part, allow_seen=allow_seen, progress=progress)
     frame, notes = chosen.manifest.frame, list(chosen.notes)
     paths = frame["path"].tolist()
@@ -202,28 +198,18 @@ def evaluate(
         notes.append(note)
     for line in notes:
         _LOG.info("%s", line)
-    with _writing(out):
-        metrics = write_report(
-            out,
-            predictions=aligned,
-            truth=truth,
-            title=f"Assessment of the model {name}",
-            facts=_facts(model, name, frame, seeds),
-            groups=frame["group"].tolist() if (frame["group"] != "").any() else None,
-            notes=notes,
-            history=history,
-            resamples=resamples,
-        )
+    metrics = write_report(
+        out,
+        predictions=aligned,
+        truth=truth,
+        title=f"Assessment of the model {name}",
+        facts=_facts(model, name, frame, seeds),
+        groups=frame["group"].tolist() if (frame["group"] != "").any() else None,
+        notes=notes,
+        history=history,
+        resamples=resamples,
+    )
     return metrics, aligned
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{out}: the report cannot be written: {reason}; choose another folder") from error
 
 
 def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> dict[str, str]:

@@ -67,8 +67,8 @@ def _wrong_use(error: ArgumentError, words: Sequence[str]) -> str:
     said = " ".join(str(error).split())
     said = re.sub('^Parser key "([^"]+)":', r"--\1:", said)
     command = next((word for word in words if word in _COMMANDS), None)
-    if command:
-        said = said.replace(f"{command}.", "")
+    if command and said.startswith("the following arguments are required:"):
+        said = said.replace(f" {command}.", " ")
     return f"{said} (see: leukonca {f'{command} ' if command else ''}--help)"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, require_writable, shows_progress
+from leukonca.commands.common import add_progress, require_file, shows_progress
 from leukonca.errors import SettingError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
     if args.out and Path(args.out).suffix.lower() not in _SUFFIXES:
         raise SettingError(f"--out {args.out}: must end in {', '.join(_SUFFIXES)}")
     if args.out:
-        require_writable("--out", Path(args.out))
+        require_file("--out", Path(args.out))
     from leukonca import api
     from leukonca.assessment.predict import join, predict_in_parts
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.errors import SettingError
+from leukonca.errors import DataError, SettingError
 from leukonca.learning.settings import AS_PUBLISHED, Settings
+from leukonca.writing import require_writable
 
 if TYPE_CHECKING:
     from leukonca.assessment.intervals import Estimate
@@ -23,7 +23,7 @@ __all__ = [
     "add_progress",
     "add_settings",
     "headline",
-    "require_writable",
+    "require_file",
     "settings_of",
     "shows_progress",
 ]
@@ -90,21 +90,18 @@ def settings_of(args: Namespace) -> Settings:
     return replace(AS_PUBLISHED, **beside)
 
 
-def require_writable(flag: str, file: Path) -> None:
-    """Find out before the work whether its result can be written.
+def require_file(flag: str, file: Path) -> None:
+    """Find out before the work whether its result can be written to ``file``.
 
     Raises:
         SettingError: It cannot; the message says why.
     """
+    if file.is_dir():
+        raise SettingError(f"{flag} {file}: cannot be written: is a folder; name a file")
     try:
-        if file.is_dir():
-            raise IsADirectoryError(None, "is a folder")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=file.parent):
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        raise SettingError(f"{flag} {file}: cannot be written: {reason}; choose another place") from None
+        require_writable(file.parent)
+    except DataError as error:
+        raise SettingError(f"{flag} {file}: {error}") from None
 
 
 def headline(metrics: Metrics) -> str:

@@ -25,7 +25,6 @@ from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
 from leukonca.cells.splits import PARTS
-from leukonca.cells.writing import replacing
 from leukonca.errors import DataError, LeukoncaError, TrainingError
 from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import class_weights
@@ -43,6 +42,7 @@ from leukonca.learning.trained import TrainedModel
 from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import class_set_of
+from leukonca.writing import replacing
 
 __all__ = ["resolved_precision", "resume", "train"]
 
