@@ -80,6 +80,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "class-sets": _tables.class_sets,
     "image-sets": _tables.image_sets,
     "training-memory": _tables.training_memory,
+    "training-runs": _tables.training_runs,
     "commands": _commands.commands,
     "settings": _commands.settings,
     "architecture-changes": _commands.architecture_changes,

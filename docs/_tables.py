@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from leukonca.cells.source import known_sources
 from leukonca.vocabulary import CELL_TYPES, CLASS_SETS
 
-__all__ = ["cell_types", "class_sets", "image_sets", "table", "training_memory"]
+__all__ = ["cell_types", "class_sets", "image_sets", "table", "training_memory", "training_runs"]
 
-_MEASURED = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "training_memory.json"
+_RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -83,10 +84,10 @@ def image_sets() -> str:
 
 def training_memory() -> str:
     """What ``benchmarks/training_memory.py`` measured, or that nothing has been measured yet."""
-    if not _MEASURED.is_file():
-        return "No measurement of this version is kept in the repository yet."
-    found = json.loads(_MEASURED.read_text(encoding="utf-8"))
-    machine = found["machine"]
+    file = _RESULTS / "training_memory.json"
+    if not file.is_file():
+        return "No measurement of single training steps is kept in the repository yet."
+    found = json.loads(file.read_text(encoding="utf-8"))
     rows = (
         (
             f"`{row['preset']}`",
@@ -99,17 +100,49 @@ def training_memory() -> str:
         for row in found["rows"]
     )
     head = ("preset", "precision", "batch", "parameters", "cells a second", "memory above the start")
-    named = (machine.get("processor") or {}) if isinstance(machine.get("processor"), dict) else {}
-    where = ", ".join(
-        str(part)
-        for part in (
-            named.get("cpu_name"),
-            machine.get("machine"),
-            machine.get("vector_instructions"),
-            f"{machine['threads']} threads",
-            f"PyTorch {machine['torch']}",
-            f"commit {machine['commit']}",
+    return f"{table(head, rows)}\n\nMeasured on: {_machine(found['machine'])}."
+
+
+def training_runs() -> str:
+    """The whole trainings of which ``benchmarks/collect.py`` kept the figures."""
+    files = sorted(_RESULTS.glob("*.json"))
+    kept = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    runs = {name: run for name, run in kept.items() if "test" in run}
+    if not runs:
+        return "No measurement of whole trainings is kept in the repository yet."
+    rows = (
+        (
+            f"`{name}`",
+            f"`{run['settings']['preset']}`",
+            run["precision"],
+            f"{sum(run['cells']['train'].values()):,}",
+            str(len(run["history"])),
+            f"{run['training_cells_per_second_median_epoch']:g}",
+            f"{run['seconds'] / 60:.0f} min",
+            _estimate(run["test"]["accuracy"]),
+            _estimate(run["test"]["macro_f1"]),
         )
-        if part
+        for name, run in runs.items()
     )
-    return f"{table(head, rows)}\n\nMeasured on: {where}."
+    head = ("run", "preset", "precision", "cells", "epochs", "cells a second", "time", "accuracy", "macro-F1")
+    made = "\n".join(
+        f"- `{name}`: `{run['command']}`, on {_machine(run['trained_with'])}" for name, run in runs.items()
+    )
+    return f"{table(head, rows)}\n\n{made}"
+
+
+def _estimate(entry: dict[str, float]) -> str:
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+
+
+def _machine(note: dict[str, Any]) -> str:
+    processor = note.get("processor")
+    parts = (
+        processor.get("cpu_name") if isinstance(processor, dict) else processor,
+        note["machine"],
+        note["vector_instructions"],
+        f"{note['threads']} threads",
+        f"PyTorch {note['torch']}",
+        f"commit {note['commit']}" if "commit" in note else None,
+    )
+    return ", ".join(part for part in parts if part)
