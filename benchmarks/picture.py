@@ -28,9 +28,9 @@ def draw(report: Path, out: Path) -> None:
     truth = np.array(predictions.truth)
     order = np.argsort([Path(path).name for path in predictions.paths], kind="stable")
     shown = [next(row for row in order if truth[row] == name) for name in predictions.classes]
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11.5, 4.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
-    left.suptitle("Held-out cells, and what the model says", fontsize=11)
+    left.suptitle("Held-out cells, and what the model says", fontsize=10)
     for axes, row in zip(left.subplots(2, 4).flat, shown, strict=True):
         axes.imshow(decode(predictions.paths[row]))
         label, sure = predictions.labels[row], predictions.confidence[row]
@@ -45,9 +45,9 @@ def draw(report: Path, out: Path) -> None:
         axes.set_yticks([])
     accuracy, macro = metrics["accuracy"], metrics["macro_f1"]
     right.suptitle(
-        f"{metrics['n']:,} held-out cells: accuracy {accuracy['value']:.3f} "
+        f"All {metrics['n']:,} of them: accuracy {accuracy['value']:.3f} "
         f"({accuracy['low']:.3f}–{accuracy['high']:.3f}), macro-F1 {macro['value']:.3f}",
-        fontsize=11,
+        fontsize=10,
     )
     axes = right.subplots()
     counts = confusion.to_numpy(dtype=float)

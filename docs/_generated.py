@@ -1,4 +1,4 @@
-"""What the documentation takes from the code: a page for each room of the API, and two tables.
+"""What the documentation takes from the code: a page for each room of the API, commands, settings, tables.
 
 MkDocs calls the ``on_…`` functions (`hooks` in mkdocs.yml). Nothing here is written down twice, so
 nothing here can be out of date.
@@ -7,16 +7,15 @@ nothing here can be out of date.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _commands
+import _tables
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-from leukonca.cells.source import known_sources
-from leukonca.vocabulary import CELL_TYPES, CLASS_SETS
 
 __all__ = ["on_config", "on_files", "on_page_content", "on_page_markdown"]
 
@@ -29,7 +28,7 @@ ROOMS = {
     "learning": "Training",
     "assessment": "Assessment",
     "explanation": "Explanation",
-    "delivery": "Model files",
+    "delivery": "Delivery",
 }
 
 
@@ -48,9 +47,13 @@ def _modules(room: str) -> list[str]:
     ]
 
 
+def _is_room(room: str) -> bool:
+    return (PACKAGE / room / "__init__.py").is_file()
+
+
 def _rooms() -> dict[str, str]:
     """The rooms that there are, and their titles."""
-    return {room: title for room, title in ROOMS.items() if room == "leukonca" or (PACKAGE / room).is_dir()}
+    return {room: title for room, title in ROOMS.items() if room == "leukonca" or _is_room(room)}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -72,73 +75,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(head), *map(list, rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _cell_types() -> str:
-    return _table(
-        ("name", "for people", "belongs to", "colour", "also understood"),
-        (
-            (
-                f"`{kind.name}`",
-                kind.title,
-                f"`{kind.parent}`" if kind.parent else "",
-                f'<span style="color:{kind.colour}">⬤</span> `{kind.colour}`',
-                ", ".join(sorted(kind.synonyms)),
-            )
-            for kind in CELL_TYPES.values()
-        ),
-    )
-
-
-def _class_sets() -> str:
-    return _table(
-        ("class set", "classes", "order"),
-        (
-            (f"`{name}`", str(len(classes)), ", ".join(f"`{one}`" for one in classes))
-            for name, classes in CLASS_SETS.items()
-        ),
-    )
-
-
-def _image_sets() -> str:
-    parts = []
-    for source in known_sources().values():
-        doi = f" [doi:{source.doi}](https://doi.org/{source.doi})" if source.doi else ""
-        facts = {
-            "Citation": source.citation + doi,
-            "Licence": source.licence,
-            "Pictures": f"{source.pictures:,}" if source.pictures else "",
-            "Stain": source.stain,
-            "Camera": source.camera,
-            "Layout": source.layout,
-            "Grouped by": source.group_meaning,
-            "Notes": source.notes,
-        }
-        uses = _table(
-            ("use", "what it is", "cells", "classes"),
-            (
-                (
-                    f"`{source.name}@{use.name}`" + (" (default)" if use.name == source.default_use else ""),
-                    use.title,
-                    f"{use.cells:,}" if use.cells else "",
-                    ", ".join(use.classes),
-                )
-                for use in source.uses.values()
-            ),
-        )
-        listed = "\n".join(f"- **{name}:** {' '.join(fact.split())}" for name, fact in facts.items() if fact)
-        parts.append(f"## `{source.name}`: {source.title}\n\n{listed}\n\n{uses}")
-    return "\n\n".join(parts)
-
-
 TABLES: dict[str, Callable[[], str]] = {
-    "cell-types": _cell_types,
-    "class-sets": _class_sets,
-    "image-sets": _image_sets,
+    "cell-types": _tables.cell_types,
+    "class-sets": _tables.class_sets,
+    "image-sets": _tables.image_sets,
+    "training-memory": _tables.training_memory,
+    "training-runs": _tables.training_runs,
+    "commands": _commands.commands,
+    "settings": _commands.settings,
+    "architecture-changes": _commands.architecture_changes,
+    "presets": _commands.presets,
+    "as-published": _commands.as_published,
+    "augmentations": _commands.augmentations,
 }
 
 

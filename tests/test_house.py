@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "leukonca"
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "__pycache__" not in file.parts)
 
-FOUNDATION = {"errors", "vocabulary", "_version"}
+FOUNDATION = {"errors", "vocabulary", "writing", "_version"}
 # A room imports only itself and rooms before it. "front" is every other module directly in the package:
 # the public names, which gather all the rooms.
 ROOMS = (
@@ -55,6 +55,8 @@ def room_of(module: str) -> str:
     parts = module.split(".")
     if len(parts) == 1:
         return "front"
+    if parts[1] == "__main__":
+        return "commands"  # `python -m leukonca` is the command line
     if parts[1] in FOUNDATION:
         return "foundation"
     return parts[1] if parts[1] in ROOMS else "front"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,8 @@ def load(path: PathLike) -> Model:
     source = Path(path)
     if Run.is_run(source):
         run = Run.open(source)
+        if not (source / "best.safetensors").is_file():
+            raise ModelError(f"{source}: this run has no model yet, no epoch has finished; resume it first")
         return Model(source.name or str(source), run.model(), run)
     if source.is_dir():
         raise ModelError(f"{source}: is a folder, but not that of a training run; name a model file")
@@ -215,8 +217,9 @@ def train(
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
-    if isinstance(changes.get("change"), ArchitectureChanges):
-        return replace(settings, **changes)
+    change = changes.get("change")
+    if isinstance(change, ArchitectureChanges):
+        changes = {**changes, "change": asdict(change)}
     return Settings.from_dict({**settings.to_dict(), **changes})
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from safetensors.numpy import load_file
+from tqdm import tqdm
 
 from leukonca.learning.settings import ArchitectureChanges, Settings
 
@@ -80,9 +82,15 @@ def assert_same_run(one: Path, other: Path) -> None:
             np.testing.assert_array_equal(values, found[name], err_msg=f"{which}: {name}")
 
 
+def _in_child(target: Callable[..., None], *arguments: Any) -> None:
+    # Progress bars share a lock between processes; that of a killed child would be reported as lost.
+    tqdm.set_lock(threading.RLock())
+    target(*arguments)
+
+
 def start(target: Callable[..., None], *arguments: Any) -> Any:
     """Start a child process that imports ``target`` by name."""
-    child = _CONTEXT.Process(target=target, args=arguments, daemon=True)
+    child = _CONTEXT.Process(target=_in_child, args=(target, *arguments), daemon=True)
     child.start()
     return child
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import leukonca.cells.writing
+import leukonca.writing
 from leukonca.cells.framing import Framing
 from leukonca.errors import ModelError
 from leukonca.learning.bundle import FORMAT, load_bundle, save_bundle
@@ -88,6 +88,13 @@ def refused(file: Path) -> str:
         load_bundle(file)
     assert str(file) in str(caught.value)
     return str(caught.value)
+
+
+def loads_or_is_refused(file: Path) -> None:
+    try:
+        load_bundle(file)
+    except ModelError:
+        refused(file)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +170,7 @@ def test_an_error_while_writing_leaves_the_old_file(
             draft.write(data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(leukonca.cells.writing.Path, "write_bytes", fail)
+    monkeypatch.setattr(leukonca.writing.Path, "write_bytes", fail)
     with pytest.raises(ModelError, match="No space left") as caught:
         save_bundle(trained(loss="bce"), file)
     assert str(file) in str(caught.value)
@@ -372,10 +379,7 @@ def test_flipped_bytes_give_a_model_or_a_model_error(
         broken[place] = value
     file = tmp_path / "flipped.safetensors"
     file.write_bytes(broken)
-    try:
-        assert isinstance(load_bundle(file), TrainedModel)
-    except ModelError as error:
-        assert str(file) in str(error)
+    loads_or_is_refused(file)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
@@ -404,7 +408,4 @@ def test_any_value_anywhere_in_the_note_gives_a_model_or_a_model_error(
     keys = [(key,) for key in note]
     keys += [(key, inner) for key in ("architecture", "framing", "statistics") for inner in note[key]]
     rewrite(file, change(*data.draw(st.sampled_from(sorted(keys))), to=value))
-    try:
-        load_bundle(file)
-    except ModelError as error:
-        assert str(file) in str(error)
+    loads_or_is_refused(file)

@@ -126,9 +126,10 @@ def test_an_interrupted_preparation_is_redone(
     def interrupt(path: str) -> np.ndarray:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(preparation, "decode", interrupt)
-        prepare(files, FRAMING, folder)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(files, FRAMING, folder)
     assert not folder.exists()
     # A killed one cannot clean up behind itself.
     part = folder.with_name("prepared.part")

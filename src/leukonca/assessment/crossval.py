@@ -13,8 +13,8 @@ from leukonca.assessment.metrics import CLASS_MEASURES, SUMMARY_MEASURES, Metric
 from leukonca.assessment.page import render
 from leukonca.assessment.prediction import Predictions
 from leukonca.assessment.report import Evaluation, LoadPicture, as_json
-from leukonca.assessment.writing import write_bytes
 from leukonca.errors import DataError
+from leukonca.writing import write_bytes
 
 __all__ = ["over_folds", "write_crossval_report"]
 
@@ -93,7 +93,7 @@ def write_crossval_report(
 
     Raises:
         DataError: There is no fold, folds differ in their classes, or nothing can be measured.
-        OSError: The folder cannot be written to.
+        DataError: The folder cannot be written to.
     """
     out = Path(out)
     summary = over_folds(fold_metrics)

@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from leukonca.assessment.crossval import write_crossval_report
@@ -15,14 +16,19 @@ from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.predict import FIRING_SEEDS, join
 from leukonca.assessment.prediction import Predictions
 from leukonca.cells.manifest import Manifest
+from leukonca.cells.scan import scan
 from leukonca.errors import DataError, SettingError
 from leukonca.learning.run import Run
 from leukonca.learning.settings import Settings
 from leukonca.learning.training import resume, train
+from leukonca.writing import write_text
 
 __all__ = ["crossvalidate"]
 
 _LOG = logging.getLogger(__name__)
+
+# In the folder of a fold's run: it was trained to its end, and assessed so.
+_ASSESSED = "assessed.json"
 
 
 def crossvalidate(
@@ -51,11 +57,17 @@ def crossvalidate(
         The figures of all folds' test cells together.
 
     Raises:
-        SettingError: ``settings.folds`` is 0.
-        DataError: The data cannot be divided so, or ``out`` holds runs of other settings.
+        SettingError: ``settings.folds`` is 0, or ``seeds`` or ``resamples`` too small.
+        DataError: The data cannot be divided so, or have a split of their own; or ``out`` holds runs of other
+            data or settings.
     """
     if not settings.folds:
         raise SettingError("folds=0: cross-validation needs at least 2")
+    for option, value, least in (("seeds", seeds, 1), ("resamples", resamples, 0)):
+        if value < least:
+            raise SettingError(f"{option}={value} must be at least {least}")
+    if not Run.is_run(out / "fold-0"):
+        _require_undivided(data)
     figures: list[Metrics] = []
     parts: list[Predictions] = []
     truth: list[str] = []
@@ -64,18 +76,19 @@ def crossvalidate(
         _LOG.info("fold %d of %d", fold + 1, settings.folds)
         folder = out / f"fold-{fold}"
         run = _trained(data, folder, replace(settings, fold=fold), progress=progress)
-        metrics, predictions = _assessed(run, seeds=seeds, resamples=resamples, progress=progress)
+        test = run.manifest.subset((run.manifest.frame["split"] == "test").to_numpy())
+        metrics, predictions = _assessed(run, test, seeds=seeds, resamples=resamples, progress=progress)
         # Decoded pictures of a finished fold are of no more use, and large.
         shutil.rmtree(folder / "prepared", ignore_errors=True)
-        if predictions.truth is None:
+        if predictions.truth is None or len(predictions) != len(test):
             raise DataError(
-                f"{folder}: its predictions have no truth; delete {folder / 'report'} and run it again"
+                f"{folder}: its predictions are not those of its test cells; delete {folder / _ASSESSED} "
+                "and run it again"
             )
         figures.append(metrics)
         parts.append(predictions)
         truth += predictions.truth
-        group_of = run.manifest.frame.set_index("path")["group"]
-        groups += group_of.loc[predictions.paths].tolist()
+        groups += test.frame["group"].tolist()
     pooled = join(parts, parts[0].classes)
     return write_crossval_report(
         out,
@@ -103,18 +116,27 @@ def _trained(data: Sequence[str], folder: Path, settings: Settings, *, progress:
     run = Run.open(folder)
     if run.settings != settings or run.data != tuple(data):
         raise DataError(f"{folder}: holds a run of other data or settings; choose another folder")
-    if (folder / "report" / "metrics.json").is_file():
-        return run
-    return resume(folder, progress=progress)
+    return run if (folder / _ASSESSED).is_file() else resume(folder, progress=progress)
 
 
-def _assessed(run: Run, *, seeds: int, resamples: int, progress: bool) -> tuple[Metrics, Predictions]:
-    report = run.folder / "report"
-    if (report / "metrics.json").is_file():
+def _require_undivided(data: Sequence[str]) -> None:
+    # Their own split would be kept by every fold: the same model again and again, tested on the same cells.
+    if (scan(data).frame["split"] != "").any():
+        raise DataError(
+            f"{', '.join(data)}: these cells have a split of their own, which folds would ignore; train once "
+            "with it, or name a table of the cells without the column split"
+        )
+
+
+def _assessed(
+    run: Run, test: Manifest, *, seeds: int, resamples: int, progress: bool
+) -> tuple[Metrics, Predictions]:
+    """Assess a fold, or take what an earlier call found, if it was asked for the same."""
+    report, note = run.folder / "report", run.folder / _ASSESSED
+    if note.is_file() and note.read_text(encoding="utf-8") == _seal(report, seeds, resamples):
         metrics = Metrics.from_dict(json.loads((report / "metrics.json").read_text(encoding="utf-8")))
         return metrics, Predictions.read(report / "predictions.csv")
-    test: Manifest = run.manifest.subset((run.manifest.frame["split"] == "test").to_numpy())
-    return evaluate(
+    metrics, predictions = evaluate(
         run.model(),
         test,
         report,
@@ -125,3 +147,14 @@ def _assessed(run: Run, *, seeds: int, resamples: int, progress: bool) -> tuple[
         resamples=resamples,
         progress=progress,
     )
+    write_text(note, _seal(report, seeds, resamples))
+    return metrics, predictions
+
+
+def _seal(report: Path, seeds: int, resamples: int) -> str:
+    """Text that tells whether a report is the one of these options, or somebody wrote another there since."""
+    files = {}
+    for name in ("metrics.json", "predictions.csv"):
+        file = report / name
+        files[name] = sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return json.dumps({"seeds": seeds, "resamples": resamples, "files": files}, indent=2) + "\n"

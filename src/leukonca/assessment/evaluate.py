@@ -24,6 +24,7 @@ from leukonca.errors import DataError, SettingError
 from leukonca.learning.preparation import read_framed
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
+from leukonca.writing import require_writable
 
 __all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate"]
 
@@ -59,7 +60,8 @@ def choose(
     Where the data have splits of their own, they count. Where they have none, the model knows which pictures
     it was trained on and which chose its best epoch: ``train`` and ``val`` are those, ``test`` all others.
     ``auto`` is ``test``. Whatever the split says, pictures that the model has seen are left out of ``test``
-    and ``all``: they are recognised by their content, under any name.
+    and ``all``: they are recognised by their content, under any name. So are the other cells of a patient or
+    slide (``group``) that the model has seen cells of.
 
     Args:
         model: The model.
@@ -77,7 +79,12 @@ def choose(
     notes = []
     labelled = (manifest.frame["label"] != "").to_numpy()
     if not labelled.all():
-        notes.append(f"{int((~labelled).sum())} cells without label were left out.")
+        if not labelled.any():
+            raise DataError(
+                f"none of the {len(manifest)} cells has a label to compare with; name a folder that has a "
+                "folder per class, a published set, or a table with the column label"
+            )
+        notes.append(f"Cells without label, left out: {int((~labelled).sum()):,}.")
         manifest = manifest.subset(labelled)
     total = len(manifest)
     ids = _identities(model, manifest, progress=progress)
@@ -92,13 +99,19 @@ def choose(
     else:
         keep = {"train": trained, "val": chosen_by, "test": ~trained & ~chosen_by}[wanted]
     seen = keep & (trained | chosen_by)
-    if wanted in ("train", "val"):
-        notes.append(f"These are {wanted} cells of the model: the figures say nothing about new cells.")
-    elif allow_seen and seen.any():
-        notes.append(f"{int(seen.sum())} cells were seen in training and are counted all the same, as asked.")
+    if seen.any() and (allow_seen or wanted in ("train", "val")):
+        notes.append(
+            f"Cells seen in training, counted all the same as asked: {int(seen.sum()):,}. "
+            "Figures on them say nothing about new cells."
+        )
     elif seen.any():
-        notes.append(f"{int(seen.sum())} cells were seen in training and are left out.")
+        notes.append(f"Cells seen in training, left out: {int(seen.sum()):,}.")
         keep &= ~seen
+    if wanted in ("auto", "test", "all") and not allow_seen:
+        related = keep & _in_groups_of(manifest.frame, trained | chosen_by)
+        if related.any():
+            notes.append(f"Cells of patients or slides seen in training, left out: {int(related.sum()):,}.")
+            keep &= ~related
     if not keep.any():
         raise DataError(
             f"of {total} labelled cells none is left for split={part!r} "
@@ -109,13 +122,21 @@ def choose(
     return Chosen(manifest.subset(keep), tuple(notes))
 
 
+def _in_groups_of(frame: pd.DataFrame, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Bool [N]: the cell is of a group that one of the chosen cells is of. Two sets may name groups alike."""
+    groups = pd.MultiIndex.from_frame(frame[["source", "group"]])
+    related: npt.NDArray[np.bool_] = groups.isin(groups[chosen]) & (frame["group"] != "").to_numpy()
+    return related
+
+
 def _identities(model: TrainedModel, manifest: Manifest, *, progress: bool) -> npt.NDArray[np.int64]:
     """Identity of each picture, 0 where it cannot be read (no picture's hash is known to be 0)."""
-    hashes = manifest.frame["hash"].tolist()
-    if not all(hashes):
-        cells = read_framed(manifest.frame["path"].tolist(), model.framing)
-        shown = tqdm(cells, total=len(manifest), desc="recognising", unit=" cells", disable=not progress)
-        hashes = [hash_ for _, hash_, _ in shown]
+    hashes = manifest.frame["hash"].to_numpy(dtype=object, copy=True)
+    unknown = np.flatnonzero(hashes == "")
+    cells = read_framed(manifest.frame["path"].iloc[unknown].tolist(), model.framing)
+    shown = tqdm(cells, total=len(unknown), desc="recognising", unit=" cells", disable=not progress)
+    for row, (_, hash_, _) in zip(unknown, shown, strict=True):
+        hashes[row] = hash_
     return np.array([image_id(hash_) if hash_ else 0 for hash_ in hashes], dtype=np.int64)
 
 
@@ -152,11 +173,16 @@ def evaluate(
         The figures, and the predictions (in the view in which they were compared) with their truth.
 
     Raises:
-        DataError: No cell is left, or none can be compared or read.
-        SettingError: ``part`` or ``statistics`` is unknown.
+        DataError: No cell is left, none can be compared or read, or ``out`` cannot be written to.
+        SettingError: ``part`` or ``statistics`` is unknown, or ``seeds`` or ``resamples`` too small.
     """
+    # All that can be known beforehand is said before the work.
+    for option, value, least in (("seeds", seeds, 1), ("resamples", resamples, 0)):
+        if value < least:
+            raise SettingError(f"{option}={value} must be at least {least}")
     if statistics not in get_args(Statistics):
         raise SettingError(f"statistics={statistics!r} is unknown; known: {', '.join(get_args(Statistics))}")
+    require_writable(out)
     chosen = choose(model, manifest, part, allow_seen=allow_seen, progress=progress)
     frame, notes = chosen.manifest.frame, list(chosen.notes)
     paths = frame["path"].tolist()

@@ -22,9 +22,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.weighted import BINS, calibration_bin, ratio
-from leukonca.assessment.writing import write_bytes
 from leukonca.errors import SettingError
 from leukonca.vocabulary import CELL_TYPES
+from leukonca.writing import write_bytes
 
 __all__ = [
     "confusion_figure",

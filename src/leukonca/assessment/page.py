@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from leukonca.assessment.figures import title_of
 from leukonca.assessment.gallery import file_name
 from leukonca.assessment.intervals import Estimate
-from leukonca.assessment.writing import encode
+from leukonca.writing import encode
 
 __all__ = ["count", "decimal", "interval", "percent", "render", "spread"]
 

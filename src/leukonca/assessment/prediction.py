@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from leukonca.assessment.writing import encode, write_bytes
 from leukonca.errors import DataError, SettingError
+from leukonca.writing import encode, write_bytes
 
 __all__ = ["Predictions"]
 

@@ -25,8 +25,8 @@ from leukonca.assessment.gallery import data_uri, thumbnail, worst_mistakes
 from leukonca.assessment.metrics import Metrics, measure
 from leukonca.assessment.page import render
 from leukonca.assessment.prediction import Predictions
-from leukonca.assessment.writing import encode, write_bytes
 from leukonca.cells.decode import decode
+from leukonca.writing import encode, write_bytes
 
 __all__ = ["Evaluation", "LoadPicture", "as_json", "write_report"]
 
@@ -171,7 +171,7 @@ def write_report(
 
     Raises:
         DataError: No cell can be measured, lengths disagree, or a true label is not among the classes.
-        OSError: The folder cannot be written to.
+        DataError: The folder cannot be written to.
     """
     out = Path(out)
     evaluation = Evaluation.of(predictions, truth, groups=groups, resamples=resamples, seed=seed)

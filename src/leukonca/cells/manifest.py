@@ -20,9 +20,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from leukonca.cells.splits import PARTS
-from leukonca.cells.writing import replacing
 from leukonca.errors import DataError
 from leukonca.vocabulary import class_set_of
+from leukonca.writing import replacing
 
 __all__ = ["COLUMNS", "TABLE_SUFFIXES", "Listing", "Manifest", "read_table"]
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from tqdm import tqdm
 
 from leukonca._version import __version__
@@ -56,10 +56,15 @@ def _parser() -> ArgumentParser:
         description="Train, test and use neural cellular automata that tell white blood cells apart. "
         "For research; not a medical device.",
         version=__version__,
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for name, module in _COMMANDS.items():
-        commands.add_subcommand(name, module.parser(), help=module.HELP)
+        command = module.parser()
+        # Else --fold 1 would be taken for --folds 1 where there is no --fold.
+        command.allow_abbrev = False
+        commands.add_subcommand(name, command, help=module.HELP)
     return parser
 
 
@@ -68,11 +73,28 @@ def _with_underscores(word: str) -> str:
     return re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word)
 
 
+def _wrong_use(error: ArgumentError, words: Sequence[str]) -> str:
+    """Return what is wrong with the words of a command line, in one line."""
+    said = " ".join(str(error).split())
+    said = re.sub('^Parser key "([^"]+)":', r"--\1:", said)
+    command = next((word for word in words if word in _COMMANDS), None)
+    if command and said.startswith("the following arguments are required:"):
+        said = said.replace(f" {command}.", " ")
+    return f"{said} (see: leukonca {f'{command} ' if command else ''}--help)"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: done, but something was wrong with the data (unreadable files, a failed check). 2: wrong use
-    or unusable input, said in one line. 130: interrupted.
+    Args:
+        arguments: The words after the program's name; by default those that the process was started with.
+
+    Returns:
+        0: done. 1: done, but something was wrong with the data (unreadable files, a failed check). 2: wrong
+        use or unusable input, said in one line. 130: interrupted.
+
+    Raises:
+        SystemExit: Help, the version or a configuration was asked for, and is written.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -81,14 +103,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = _BesideBars()
     log = logging.getLogger("leukonca")
     log.addHandler(handler)
-    level, log.level = log.level, logging.INFO
+    level = log.level
+    log.setLevel(logging.INFO)
+    words = [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     try:
-        parsed = _parser().parse_args([_with_underscores(word) for word in arguments or sys.argv[1:]])
+        parsed = _parser().parse_args(words)
         code: int = _COMMANDS[parsed.command].run(parsed[parsed.command])
         # A closed pipe (| head) shows only when the last lines leave.
         sys.stdout.flush()
     except LeukoncaError as error:
         print(f"leukonca: {error}", file=sys.stderr)
+        return _WRONG_USE
+    except ArgumentError as error:
+        print(f"leukonca: {_wrong_use(error, words)}", file=sys.stderr)
         return _WRONG_USE
     except KeyboardInterrupt as error:
         print(f"leukonca: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
@@ -96,6 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A full disk, a lost network drive: nothing that a traceback would explain better.
+        print(f"leukonca: {error}", file=sys.stderr)
+        return _WRONG_USE
     finally:
         log.removeHandler(handler)
         log.setLevel(level)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, shows_progress
+from leukonca.commands.common import add_progress, require_file, shows_progress
 from leukonca.errors import SettingError
+
+if TYPE_CHECKING:
+    from leukonca.assessment.prediction import Predictions
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -44,6 +48,8 @@ def run(args: Namespace) -> int:
     # Refused now, not after an hour of work.
     if args.out and Path(args.out).suffix.lower() not in _SUFFIXES:
         raise SettingError(f"--out {args.out}: must end in {', '.join(_SUFFIXES)}")
+    if args.out:
+        require_file("--out", Path(args.out))
     from leukonca import api
     from leukonca.assessment.predict import join, predict_in_parts
 
@@ -57,20 +63,29 @@ def run(args: Namespace) -> int:
     except KeyboardInterrupt:
         interrupted = True
     predictions = join(parts, model.classes)
+    if interrupted and not parts:
+        raise KeyboardInterrupt("no file was done, nothing is written")
     if args.out:
         predictions.write(args.out)
     else:
-        predictions.to_frame().to_csv(sys.stdout, index=False, lineterminator="\n")
+        # As in a file: every text quoted, because a carriage return in a file name would else end the row.
+        table = predictions.to_frame()
+        table.to_csv(sys.stdout, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     broken = int((~predictions.ok).sum())
-    if args.out:
-        counts = Counter(label for label in predictions.labels if label)
-        for name in model.classes:
-            if counts[name]:
-                sys.stdout.write(f"{counts[name]:>7}  {counts[name] / sum(counts.values()):6.1%}  {name}\n")
-        sys.stdout.write(f"{len(predictions):>7}  files, {broken} unreadable: {args.out}\n")
+    _summarise(predictions, broken, args.out)
     if interrupted:
-        done = f"{len(predictions)} of {len(files)} files are done" + (
-            f" and in {args.out}" if args.out else ""
-        )
-        raise KeyboardInterrupt(done)
+        place = f" and in {args.out}" if args.out else ""
+        raise KeyboardInterrupt(f"{len(predictions)} of {len(files)} files are done{place}")
     return 1 if broken else 0
+
+
+def _summarise(predictions: Predictions, broken: int, out: str | None) -> None:
+    if out:
+        counts = Counter(label for label in predictions.labels if label)
+        for name in predictions.classes:
+            if counts[name]:
+                sys.stdout.write(f"{counts[name]:>7}  {counts[name] / counts.total():6.1%}  {name}\n")
+        sys.stdout.write(f"{len(predictions):>7}  files, {broken} unreadable: {out}\n")
+    elif broken:
+        # Not among the rows: they may go to another program.
+        sys.stderr.write(f"{broken} of {len(predictions)} files are unreadable; column 'error' says why\n")

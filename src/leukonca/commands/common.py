@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.learning.settings import Settings
+from leukonca.errors import DataError, SettingError
+from leukonca.learning.settings import AS_PUBLISHED, Settings
+from leukonca.writing import require_writable
 
 if TYPE_CHECKING:
     from leukonca.assessment.intervals import Estimate
     from leukonca.assessment.metrics import Metrics
 
-__all__ = ["add_data", "add_progress", "headline", "settings_of", "shows_progress"]
+__all__ = [
+    "add_data",
+    "add_progress",
+    "add_settings",
+    "headline",
+    "require_file",
+    "settings_of",
+    "shows_progress",
+]
+
+# What remains to be chosen where everything else is as in the paper.
+_BESIDE_PUBLISHED = ("fold", "seed")
 
 
 def add_data(parser: ArgumentParser, *, required: bool) -> None:
@@ -26,6 +41,18 @@ def add_data(parser: ArgumentParser, *, required: bool) -> None:
         required=required,
         help="NAME:PATH, NAME@USE:PATH, folder:DIR, table:FILE or a path; several may be given",
     )
+
+
+def add_settings(parser: ArgumentParser, *, skip: frozenset[str] = frozenset()) -> None:
+    """Add the training settings, ``--config`` and ``--as_published``; see :func:`settings_of`."""
+    parser.add_argument(
+        "--as_published",
+        action="store_true",
+        help="the paper's training; of the other settings only "
+        f"{' and '.join(name for name in _BESIDE_PUBLISHED if name not in skip)} can then be given",
+    )
+    parser.add_argument("--config", action="config", help="settings from a YAML file")
+    parser.add_class_arguments(Settings, skip=set(skip))
 
 
 def add_progress(parser: ArgumentParser) -> None:
@@ -42,16 +69,47 @@ def settings_of(args: Namespace) -> Settings:
     """Return the training settings among the arguments.
 
     Raises:
-        SettingError: A value does not fit.
+        SettingError: A value does not fit, or is given where the paper's are asked for.
     """
-    values = args.as_dict()
-    return Settings.from_dict({entry.name: values[entry.name] for entry in fields(Settings)})
+    given = args.as_dict()
+    values = {entry.name: given[entry.name] for entry in fields(Settings) if entry.name in given}
+    if not args.as_published:
+        return Settings.from_dict(values)
+    beside = {name: values.pop(name) for name in _BESIDE_PUBLISHED if name in values}
+    others, default = Settings.from_dict(values), Settings()
+    changed = [
+        name
+        for name in values
+        if getattr(others, name) not in (getattr(default, name), getattr(AS_PUBLISHED, name))
+    ]
+    if changed:
+        raise SettingError(
+            f"--as_published sets everything itself; leave --{' and --'.join(changed)} away (only "
+            f"--{' and --'.join(beside)} can be given with it)"
+        )
+    return replace(AS_PUBLISHED, **beside)
+
+
+def require_file(flag: str, file: Path) -> None:
+    """Find out before the work whether its result can be written to ``file``.
+
+    Raises:
+        SettingError: It cannot; the message says why.
+    """
+    if file.is_dir():
+        raise SettingError(f"{flag} {file}: cannot be written: is a folder; name a file")
+    try:
+        require_writable(file.parent)
+    except DataError as error:
+        raise SettingError(f"{flag} {file}: {error}") from None
 
 
 def headline(metrics: Metrics) -> str:
     """Return the main figures in three lines."""
 
     def said(name: str, estimate: Estimate) -> str:
+        if math.isnan(estimate.low):
+            return f"{name} {estimate.value:.3f}"
         return f"{name} {estimate.value:.3f} (95 % interval {estimate.low:.3f} to {estimate.high:.3f})"
 
     lines = [

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_progress, headline, settings_of, shows_progress
-from leukonca.errors import SettingError
-from leukonca.learning.settings import AS_PUBLISHED, Settings
+from leukonca.commands.common import (
+    add_data,
+    add_progress,
+    add_settings,
+    headline,
+    settings_of,
+    shows_progress,
+)
+from leukonca.learning.settings import AS_PUBLISHED
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -28,26 +33,18 @@ def parser() -> ArgumentParser:
     folding.add_argument(
         "--out", type=str, metavar="DIR", required=True, help="folder of the folds and the report"
     )
-    folding.add_argument(
-        "--as_published", action="store_true", help="the paper's training; other settings are then not taken"
-    )
-    folding.add_argument("--config", action="config", help="settings from a YAML file")
     folding.add_argument("--seeds", type=int, default=4, help="firing seeds to average over in the tests")
     folding.add_argument("--resamples", type=int, default=1000, help="of the bootstrap for the intervals")
     add_progress(folding)
-    folding.add_class_arguments(Settings, skip={"fold"})
+    add_settings(folding, skip=frozenset({"fold"}))
+    # Without folds there is no cross-validation; the paper's number is the default here.
+    folding.set_defaults(folds=AS_PUBLISHED.folds)
     return folding
 
 
 def run(args: Namespace) -> int:
     """Run the command."""
     settings = settings_of(args)
-    if args.as_published:
-        if settings != Settings():
-            raise SettingError("--as_published sets everything itself; leave the other settings away")
-        settings = AS_PUBLISHED
-    elif not settings.folds:
-        settings = replace(settings, folds=5)
     from leukonca.assessment.crossvalidate import crossvalidate
 
     out = Path(args.out)

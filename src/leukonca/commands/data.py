@@ -12,9 +12,9 @@ from jsonargparse import ArgumentParser, Namespace
 from leukonca.cells.check import check
 from leukonca.cells.manifest import TABLE_SUFFIXES
 from leukonca.cells.scan import scan
-from leukonca.cells.writing import write_text
 from leukonca.commands.common import shows_progress
 from leukonca.errors import SettingError
+from leukonca.writing import write_text
 
 __all__ = ["HELP", "parser", "run"]
 

@@ -9,6 +9,7 @@ from typing import Final
 from jsonargparse import ArgumentParser, Namespace
 
 from leukonca.commands.common import add_data, add_progress, headline, shows_progress
+from leukonca.errors import SettingError
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -26,7 +27,10 @@ def parser() -> ArgumentParser:
     )
     add_data(evaluating, required=False)
     evaluating.add_argument(
-        "--out", type=str, metavar="DIR", help="folder of the report (default: MODEL's folder / report)"
+        "--out",
+        type=str,
+        metavar="DIR",
+        help="folder of the report; may be left away without --data: the run's folder / report",
     )
     evaluating.add_argument(
         "--split",
@@ -49,11 +53,13 @@ def parser() -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Run the command; 1 where some pictures could not be read."""
+    # The report of a run is that of its own test cells; other data must not take its place unasked.
+    if args.data and not args.out:
+        raise SettingError("--out is missing: name a folder for the report on these cells")
     from leukonca import api
 
     model = api.load(args.model)
-    place = Path(args.model)
-    out = Path(args.out) if args.out else (place if place.is_dir() else place.parent) / "report"
+    out = Path(args.out) if args.out else Path(args.model) / "report"
     metrics = model.evaluate(
         args.data,
         out,

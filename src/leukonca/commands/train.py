@@ -8,9 +8,16 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_progress, headline, settings_of, shows_progress
+from leukonca.commands.common import (
+    add_data,
+    add_progress,
+    add_settings,
+    headline,
+    settings_of,
+    shows_progress,
+)
 from leukonca.errors import SettingError
-from leukonca.learning.settings import AS_PUBLISHED, Settings
+from leukonca.learning.settings import Settings
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -25,31 +32,27 @@ def parser() -> ArgumentParser:
     add_data(training, required=False)
     training.add_argument("--out", type=str, metavar="DIR", help="folder of the run, new or empty")
     training.add_argument("--resume", type=str, metavar="DIR", help="go on with the interrupted run in DIR")
-    training.add_argument(
-        "--as_published", action="store_true", help="the paper's training; other settings are then not taken"
-    )
-    training.add_argument("--config", action="config", help="settings from a YAML file")
     training.add_argument("--no_report", action="store_true", help="do not test and report after training")
     add_progress(training)
-    training.add_class_arguments(Settings)
+    add_settings(training)
     return training
 
 
 def run(args: Namespace) -> int:
     """Run the command."""
-    if bool(args.resume) == bool(args.data and args.out):
+    settings = settings_of(args)
+    if not args.resume and not (args.data and args.out):
         raise SettingError("give --data and --out for a new run, or --resume alone for an interrupted one")
+    if args.resume and (args.data or args.out or settings != Settings()):
+        raise SettingError(
+            f"--resume {args.resume}: goes on with the data and settings of that run; leave all others away"
+        )
     from leukonca import api
 
     progress = shows_progress(args)
     if args.resume:
         training = api.resume(args.resume, progress=progress)
     else:
-        settings = settings_of(args)
-        if args.as_published:
-            if settings != Settings():
-                raise SettingError("--as_published sets everything itself; leave the other settings away")
-            settings = AS_PUBLISHED
         training = api.train(args.data, args.out, settings, progress=progress)
     folder = training.run.folder
     sys.stdout.write(f"model:  {folder / 'best.safetensors'}\n")

@@ -26,13 +26,13 @@ from torch import Tensor
 
 from leukonca._version import __version__
 from leukonca.cells.framing import Framing
-from leukonca.cells.writing import replacing
 from leukonca.errors import DataError, LeukoncaError, ModelError
 from leukonca.learning.losses import LossName
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.architecture import Architecture
 from leukonca.nca.classifier import CellClassifier
+from leukonca.writing import replacing
 
 __all__ = ["FORMAT", "load_bundle", "save_bundle"]
 

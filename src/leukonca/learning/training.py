@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import threading
 import warnings
@@ -24,8 +25,7 @@ from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
 from leukonca.cells.splits import PARTS
-from leukonca.cells.writing import replacing
-from leukonca.errors import DataError, TrainingError
+from leukonca.errors import DataError, LeukoncaError, TrainingError
 from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import class_weights
 from leukonca.learning.batches import Cells, CellsModule
@@ -42,6 +42,7 @@ from leukonca.learning.trained import TrainedModel
 from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import class_set_of
+from leukonca.writing import replacing
 
 __all__ = ["resolved_precision", "resume", "train"]
 
@@ -77,7 +78,13 @@ def train(
     manifest = with_classes(manifest, settings.classes)
     run = Run(out, settings, specs, resolved_precision(settings.precision))
     run.create()
-    return _begin(run, manifest, progress=progress)
+    try:
+        return _begin(run, manifest, progress=progress)
+    except LeukoncaError:
+        if not (out / "cells.csv").is_file():
+            # The data do not fit the settings: leave the folder free for the next attempt.
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def _begin(run: Run, manifest: Manifest, *, progress: bool) -> Run:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from leukonca.errors import DataError
 
-__all__ = ["replacing", "write_text"]
+__all__ = ["encode", "replacing", "require_writable", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -42,11 +42,40 @@ def replacing(file: str | os.PathLike[str]) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
-def write_text(file: str | os.PathLike[str], text: str) -> None:
-    """Write a text as UTF-8, whole or not at all.
+def encode(text: str) -> bytes:
+    """Return ``text`` as UTF-8, with an escape for what UTF-8 cannot hold (an undecodable file name)."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_bytes(file: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file whole or not at all.
 
     Raises:
         DataError: The file cannot be written.
     """
     with replacing(file) as draft:
-        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.write_bytes(data)
+
+
+def write_text(file: str | os.PathLike[str], text: str) -> None:
+    """Write a text whole or not at all, encoded by :func:`encode`.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    write_bytes(file, encode(text))
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Find out before the work whether its result can be written; a missing folder is made.
+
+    Raises:
+        DataError: It cannot; the message says why.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{folder}: cannot be written: {reason}; choose another place") from None

@@ -1,0 +1,148 @@
+"""Tables of the vocabulary, the image sets and the measurements, as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from leukonca.cells.source import known_sources
+from leukonca.vocabulary import CELL_TYPES, CLASS_SETS
+
+__all__ = ["cell_types", "class_sets", "image_sets", "table", "training_memory", "training_runs"]
+
+_RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [list(head), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def cell_types() -> str:
+    """The cell types with their kinship, colours and synonyms."""
+    return table(
+        ("name", "for people", "belongs to", "colour", "also understood"),
+        (
+            (
+                f"`{kind.name}`",
+                kind.title,
+                f"`{kind.parent}`" if kind.parent else "",
+                f'<span style="color:{kind.colour}">⬤</span> `{kind.colour}`',
+                ", ".join(sorted(kind.synonyms)),
+            )
+            for kind in CELL_TYPES.values()
+        ),
+    )
+
+
+def class_sets() -> str:
+    """The class sets with their order."""
+    return table(
+        ("class set", "classes", "order"),
+        (
+            (f"`{name}`", str(len(classes)), ", ".join(f"`{one}`" for one in classes))
+            for name, classes in CLASS_SETS.items()
+        ),
+    )
+
+
+def image_sets() -> str:
+    """A section for each published image set."""
+    parts = []
+    for source in known_sources().values():
+        doi = f" [doi:{source.doi}](https://doi.org/{source.doi})" if source.doi else ""
+        facts = {
+            "Citation": source.citation + doi,
+            "Licence": source.licence,
+            "Pictures": f"{source.pictures:,}" if source.pictures else "",
+            "Stain": source.stain,
+            "Camera": source.camera,
+            "Layout": source.layout,
+            "Grouped by": source.group_meaning,
+            "Notes": source.notes,
+        }
+        uses = table(
+            ("use", "what it is", "cells", "classes"),
+            (
+                (
+                    f"`{source.name}@{use.name}`" + (" (default)" if use.name == source.default_use else ""),
+                    use.title,
+                    f"{use.cells:,}" if use.cells else "",
+                    ", ".join(use.classes),
+                )
+                for use in source.uses.values()
+            ),
+        )
+        listed = "\n".join(f"- **{name}:** {' '.join(fact.split())}" for name, fact in facts.items() if fact)
+        parts.append(f"## `{source.name}`: {source.title}\n\n{listed}\n\n{uses}")
+    return "\n\n".join(parts)
+
+
+def training_memory() -> str:
+    """What ``benchmarks/training_memory.py`` measured, or that nothing has been measured yet."""
+    file = _RESULTS / "training_memory.json"
+    if not file.is_file():
+        return "No measurement of single training steps is kept in the repository yet."
+    found = json.loads(file.read_text(encoding="utf-8"))
+    rows = (
+        (
+            f"`{row['preset']}`",
+            row["precision"],
+            str(row["batch"]),
+            f"{row['parameters']:,}",
+            f"{row['cells_per_second']:g}",
+            f"{row['peak_above_import_mb']:,} MB",
+        )
+        for row in found["rows"]
+    )
+    head = ("preset", "precision", "batch", "parameters", "cells a second", "memory above the start")
+    return f"{table(head, rows)}\n\nMeasured on: {_machine(found['machine'])}."
+
+
+def training_runs() -> str:
+    """The whole trainings of which ``benchmarks/collect.py`` kept the figures."""
+    files = sorted(_RESULTS.glob("*.json"))
+    kept = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    runs = {name: run for name, run in kept.items() if "test" in run}
+    if not runs:
+        return "No measurement of whole trainings is kept in the repository yet."
+    rows = (
+        (
+            f"`{name}`",
+            f"`{run['settings']['preset']}`",
+            run["precision"],
+            f"{sum(run['cells']['train'].values()):,}",
+            str(len(run["history"])),
+            f"{run['training_cells_per_second_median_epoch']:g}",
+            f"{run['seconds'] / 60:.0f} min",
+            _estimate(run["test"]["accuracy"]),
+            _estimate(run["test"]["macro_f1"]),
+        )
+        for name, run in runs.items()
+    )
+    head = ("run", "preset", "precision", "cells", "epochs", "cells a second", "time", "accuracy", "macro-F1")
+    made = "\n".join(
+        f"- `{name}`: `{run['command']}`, on {_machine(run['trained_with'])}" for name, run in runs.items()
+    )
+    return f"{table(head, rows)}\n\n{made}"
+
+
+def _estimate(entry: dict[str, float]) -> str:
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+
+
+def _machine(note: dict[str, Any]) -> str:
+    processor = note.get("processor")
+    parts = (
+        processor.get("cpu_name") if isinstance(processor, dict) else processor,
+        note["machine"],
+        note["vector_instructions"],
+        f"{note['threads']} threads",
+        f"PyTorch {note['torch']}",
+        f"commit {note['commit']}" if "commit" in note else None,
+    )
+    return ", ".join(part for part in parts if part)
