@@ -110,25 +110,24 @@ def training_runs() -> str:
     runs = {name: run for name, run in kept.items() if "test" in run}
     if not runs:
         return "No measurement of whole trainings is kept in the repository yet."
-    rows = (
-        (
-            f"`{name}`",
-            f"`{run['settings']['preset']}`",
-            run["precision"],
-            f"{sum(run['cells']['train'].values()):,}",
-            str(len(run["history"])),
-            f"{run['training_cells_per_second_median_epoch']:g}",
-            f"{run['seconds'] / 60:.0f} min",
-            _estimate(run["test"]["accuracy"]),
-            _estimate(run["test"]["macro_f1"]),
-        )
-        for name, run in runs.items()
-    )
-    head = ("run", "preset", "precision", "cells", "epochs", "cells a second", "time", "accuracy", "macro-F1")
-    made = "\n".join(
-        f"- `{name}`: `{run['command']}`, on {_machine(run['trained_with'])}" for name, run in runs.items()
-    )
-    return f"{table(head, rows)}\n\n{made}"
+    return "\n\n".join(_training_run(name, run) for name, run in runs.items())
+
+
+def _training_run(name: str, run: dict[str, Any]) -> str:
+    test, trained, epochs = run["test"], sum(run["cells"]["train"].values()), len(run["history"])
+    preset = run["settings"]["preset"]
+    facts = {
+        "model": f"preset `{preset}`, {run['parameters']:,} parameters, {run['precision']}",
+        "training": f"{trained:,} cells, {epochs} epochs, {run['seconds'] / 60:.0f} minutes in all",
+        "speed of the training": f"{run['training_cells_per_second_median_epoch']:g} cells a second",
+        "tested on": f"{test['n']:,} cells kept aside",
+        "accuracy": _estimate(test["accuracy"]),
+        "macro-F1": _estimate(test["macro_f1"]),
+        "calibration error": _estimate(test["ece"]),
+        "machine": _machine(run["trained_with"]),
+    }
+    command = run["command"].replace(" --", " \\\n    --")
+    return f"### {name}\n\n```text\n{command}\n```\n\n{table((name, 'measured'), facts.items())}"
 
 
 def _estimate(entry: dict[str, float]) -> str:

@@ -25,7 +25,7 @@ def _undrawn() -> Iterator[None]:
 def test_a_run_and_its_file_are_the_same_model(tmp_path: Path) -> None:
     folder = runs.run().folder
     model, same = leukonca.load(folder), leukonca.load(str(folder / "best.safetensors"))
-    assert (model.name, same.name) == ("run", "best")
+    assert (model.name, same.name) == ("run", "run (best)")
     assert model.run is not None
     assert same.run is None
     assert model.classes == same.classes == ("lymphocyte", "monocyte", "eosinophil")
@@ -152,7 +152,7 @@ def test_evaluate_takes_models_and_their_places(tmp_path: Path) -> None:
 
 def test_a_model_file_knows_no_cells_to_test_on(tmp_path: Path) -> None:
     model = leukonca.load(runs.run().folder / "best.safetensors")
-    with pytest.raises(DataError, match="best: is not the folder of a training run; name the cells"):
+    with pytest.raises(DataError, match=r"run \(best\): is not the folder of a training run; name the cells"):
         model.evaluate(None, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -165,7 +165,10 @@ def load(path: PathLike) -> Model:
         return Model(source.name or str(source), run.model(), run)
     if source.is_dir():
         raise ModelError(f"{source}: is a folder, but not that of a training run; name a model file")
-    return Model(source.stem, load_bundle(source))
+    # A run's own file names say nothing; the run's does.
+    of_run = source.stem in ("best", "last") and Run.is_run(source.parent)
+    name = f"{source.absolute().parent.name} ({source.stem})" if of_run else source.stem
+    return Model(name, load_bundle(source))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import runs
 from leukonca.assessment import crossvalidate as library
-from leukonca.assessment.metrics import Metrics
+from leukonca.assessment.metrics import Metrics, measure
 from leukonca.commands import main
 from leukonca.learning.run import Run
 from leukonca.learning.settings import AS_PUBLISHED, Settings
@@ -47,13 +48,11 @@ def test_the_folds_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.fixture
 def settings_given(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     given: list[Settings] = []
-    file = runs.run().folder / "report" / "metrics.json"
-    if not file.is_file():
-        main(["evaluate", str(runs.run().folder), "--resamples", "0", "--out", str(file.parent)])
+    metrics = measure(["monocyte", "eosinophil"], np.eye(2), ("monocyte", "eosinophil"), resamples=0)
 
     def note(data: object, out: object, settings: Settings, **_: object) -> Metrics:
         given.append(settings)
-        return Metrics.from_dict(json.loads(file.read_text("utf-8")))
+        return metrics
 
     monkeypatch.setattr(library, "crossvalidate", note)
     return given
@@ -66,6 +65,17 @@ def test_five_folds_unless_said_otherwise(settings_given: list[Settings]) -> Non
     assert [settings.folds for settings in settings_given] == [5, 3, 5, 5]
     assert settings_given[2] == AS_PUBLISHED
     assert settings_given[3].seed == 1
+
+
+def test_an_interruption_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> Metrics:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "crossvalidate", interrupted)
+    assert crossval("--data", "x", "--out", "y") == 130
+    assert capsys.readouterr().err == "leukonca: interrupted; the same command again goes on\n"
 
 
 @pytest.mark.parametrize(

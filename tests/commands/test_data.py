@@ -27,7 +27,10 @@ def run(*words: object) -> int:
     return data.run(data.parser().parse_args([str(word) for word in words]))
 
 
-def test_check_reports_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_and_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     folder = cells(tmp_path / "cells", "mono/1.png", "baso/2.png")
     code = run("check", folder, "--out", tmp_path / "out" / "r.json", "--manifest", tmp_path / "m.parquet")
     out, err = capsys.readouterr()

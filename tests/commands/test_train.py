@@ -13,6 +13,7 @@ import runs
 from learning.micro import assert_same_run
 from leukonca import api
 from leukonca.commands import main
+from leukonca.learning import training
 from leukonca.learning.run import Run
 from leukonca.learning.settings import AS_PUBLISHED, Settings
 from leukonca.learning.training import train as library_train
@@ -67,6 +68,24 @@ def test_from_pictures_to_a_tested_model(tmp_path: Path, capsys: pytest.CaptureF
     assert train("--resume", out) == 0
     assert capsys.readouterr().out == said
     assert (out / "best.safetensors").read_bytes() == before
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    whole = training._fit
+
+    def interrupted(*_: object, **__: object) -> Run:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_fit", interrupted)
+    for words in (["--data", runs.cells(), "--out", out, *runs.flags()], ["--resume", out]):
+        assert train(*words) == 130
+        assert f"interrupted; 'leukonca train --resume {out}' goes on\n" in capsys.readouterr().err
+    monkeypatch.setattr(training, "_fit", whole)
+    assert train("--resume", out, "--no-report") == 0
+    assert Run.open(out).model().classes == ("lymphocyte", "monocyte", "eosinophil")
 
 
 @pytest.mark.parametrize("why", ["--no-report", "--fractions=[0.8, 0.2, 0.0]"])

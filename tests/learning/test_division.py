@@ -41,7 +41,7 @@ def counts(divided: Manifest) -> dict[str, int]:
 
 def test_own_parts_are_kept() -> None:
     own = np.random.default_rng(0).choice(["train", "val", "test"], len(LABELS))
-    for wanted in (Settings(), Settings(folds=5, fold=2), Settings(fractions=(0.5, 0.5, 0.0))):
+    for wanted in (Settings(), Settings(fractions=(0.5, 0.5, 0.0))):
         assert parts(divide(manifest(split=own), wanted)).tolist() == own.tolist()
 
 
@@ -236,3 +236,19 @@ def test_a_use_with_all_cells_logs_nothing(caplog: pytest.LogCaptureFixture) -> 
 def test_fewer_than_two_classes_are_refused(labels: list[str], classes: str, found: str) -> None:
     with pytest.raises(DataError, match=f"at least 2 classes; these have {found}"):
         with_classes(manifest(labels), classes)
+
+
+def test_folds_of_cells_that_have_a_split_are_refused() -> None:
+    frame = pd.DataFrame(
+        {"path": list("abcd"), "label": ["x", "y"] * 2, "split": ["train", "train", "val", "val"]}
+    )
+    with pytest.raises(DataError, match="folds=2, but these cells have a split of their own"):
+        divide(Manifest(frame), Settings(folds=2))
+
+
+def test_a_picture_under_two_labels_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    frame = pd.DataFrame({"path": [f"{row}.png" for row in range(40)], "label": ["x", "y"] * 20})
+    frame["hash"] = [f"{row}" for row in range(39)] + ["0"]
+    divided = divide(Manifest(frame), Settings()).frame
+    assert "2 files are pictures that occur under two labels, the first: 0.png" in caplog.text
+    assert divided["split"].iloc[0] == divided["split"].iloc[39]

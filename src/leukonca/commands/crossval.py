@@ -48,8 +48,10 @@ def run(args: Namespace) -> int:
     from leukonca.assessment.crossvalidate import crossvalidate
 
     out = Path(args.out)
-    metrics = crossvalidate(
-        args.data, out, settings, seeds=args.seeds, resamples=args.resamples, progress=shows_progress(args)
-    )
+    options = {"seeds": args.seeds, "resamples": args.resamples, "progress": shows_progress(args)}
+    try:
+        metrics = crossvalidate(args.data, out, settings, **options)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command again goes on") from None
     sys.stdout.write(f"report: {out / 'crossval.html'}\n{headline(metrics)}\n")
     return 0

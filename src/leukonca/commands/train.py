@@ -50,10 +50,16 @@ def run(args: Namespace) -> int:
     from leukonca import api
 
     progress = shows_progress(args)
-    if args.resume:
-        training = api.resume(args.resume, progress=progress)
-    else:
-        training = api.train(args.data, args.out, settings, progress=progress)
+    try:
+        if args.resume:
+            training = api.resume(args.resume, progress=progress)
+        else:
+            training = api.train(args.data, args.out, settings, progress=progress)
+    except KeyboardInterrupt:
+        place = Path(args.resume or args.out)
+        if not (place / "run.json").is_file():
+            raise
+        raise KeyboardInterrupt(f"'leukonca train --resume {place}' goes on") from None
     folder = training.run.folder
     sys.stdout.write(f"model:  {folder / 'best.safetensors'}\n")
     tested = (training.run.manifest.frame["split"] == "test").any()

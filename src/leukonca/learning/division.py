@@ -63,8 +63,8 @@ def divide(manifest: Manifest, settings: Settings) -> Manifest:
         settings: Of the run; training cells beyond its ``limit_per_class`` are in no part.
 
     Raises:
-        DataError: Only some rows have a split, a part is empty, a class has no training cell, or a group or
-            picture lies in several parts.
+        DataError: Only some rows have a split, or all have one and folds are asked for; a part is empty, a
+            class has no training cell, or a group or picture lies in several parts.
     """
     frame = manifest.frame
     own = (frame["split"] != "").to_numpy()
@@ -73,9 +73,15 @@ def divide(manifest: Manifest, settings: Settings) -> Manifest:
             f"{int(own.sum())} of {len(frame)} cells have a split and the others have none; give all of them "
             "one, or none"
         )
+    _warn_of_contradictions(frame)
     groups = _groups(frame)
     seed = settings.seed
     if own.all():
+        if settings.folds:
+            raise DataError(
+                f"folds={settings.folds}, but these cells have a split of their own, which folds would "
+                "ignore; set folds to 0, or name a table of the cells without the column split"
+            )
         split = frame["split"].to_numpy(dtype=object)
         if not (split == "val").any():
             split = _some_for_validation(split, frame, groups, seed)
@@ -97,6 +103,18 @@ def divide(manifest: Manifest, settings: Settings) -> Manifest:
         split[np.setdiff1d(training, training[kept])] = ""
         divided = manifest.with_column("split", split)
     return divided
+
+
+def _warn_of_contradictions(frame: pd.DataFrame) -> None:
+    known = frame[frame["hash"] != ""]
+    several = known.groupby("hash")["label"].nunique()
+    if contradicted := known[known["hash"].isin(several.index[several > 1])]["path"].tolist():
+        _LOG.warning(
+            "%d files are pictures that occur under two labels, the first: %s; 'leukonca data check' lists "
+            "them",
+            len(contradicted),
+            contradicted[0],
+        )
 
 
 def _groups(frame: pd.DataFrame) -> npt.NDArray[np.object_]:
