@@ -98,7 +98,7 @@ def test_mistakes_are_one_line(own: Path, tmp_path: Path, capsys: pytest.Capture
     taken = tmp_path / "taken"
     taken.write_text("", encoding="utf-8")
     for words, said in (
-        ([file], "best: is not the folder of a training run; name the cells with --data"),
+        ([file], "own (best): is not the folder of a training run; name the cells with --data"),
         ([tmp_path / "none"], "none: no such model file"),
         ([own, "--data", tmp_path / "none", "--out", "x"], "does not exist"),
         ([own, "--seeds", 0], "seeds=0 must be at least 1"),
