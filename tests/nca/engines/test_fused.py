@@ -324,3 +324,8 @@ def test_threads_are_never_more_than_rows(compiled: Library) -> None:
     span = running.Span(compiled, False, firing_of(1).keys(), 1, 0, 1)
     weights = running.Weights.of(rule, compiled.pad)
     assert span.job(torch.zeros(1, 2, 9, 16), weights).threads == 2
+
+
+def test_the_self_check_is_not_rounded_by_the_autocast_around_the_first_use(compiled: Library) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fused._disagreement(compiled, fused.status().level) == ""
