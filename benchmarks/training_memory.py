@@ -1,4 +1,4 @@
-"""Peak memory and speed of a training step of each preset, each in a process of its own.
+"""Peak memory and speed of a training step of each preset and engine, each in a process of its own.
 
 python benchmarks/training_memory.py --out benchmarks/results/training_memory.json
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ from machine import machine
 
 from leukonca.nca.architecture import PRESETS
 from leukonca.nca.classifier import CellClassifier
+from leukonca.nca.engines import auto
 
 
 def measure(preset: str, batch: int, steps: int, precision: str) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def measure(preset: str, batch: int, steps: int, precision: str) -> dict[str, An
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "preset": preset,
+        "engine": auto.choose()[0],
         "precision": precision,
         "batch": batch,
         "parameters": network.parameter_count,
@@ -62,11 +65,14 @@ def main() -> None:
         print(json.dumps(measure(preset, int(batch), int(steps), precision)))
         return
     rows = []
-    for preset, steps in (("paper", 3), ("base", 8), ("tiny", 8)):
+    for preset, steps in (("paper", 4), ("base", 12), ("tiny", 20)):
         for precision in ("float32", "bfloat16"):
-            one = [sys.executable, __file__, "--one", preset, "16", str(steps), precision]
-            rows.append(json.loads(subprocess.run(one, capture_output=True, text=True, check=True).stdout))
-            print(rows[-1], file=sys.stderr)
+            for engine in ("eager", "auto"):
+                one = [sys.executable, __file__, "--one", preset, "16", str(steps), precision]
+                chosen = {**os.environ, auto.VARIABLE: engine}
+                done = subprocess.run(one, env=chosen, capture_output=True, text=True, check=True)
+                rows.append(json.loads(done.stdout))
+                print(rows[-1], file=sys.stderr)
     text = json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n"
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,7 @@ def training_memory() -> str:
     rows = (
         (
             f"`{row['preset']}`",
+            row["engine"],
             row["precision"],
             str(row["batch"]),
             f"{row['parameters']:,}",
@@ -99,7 +100,15 @@ def training_memory() -> str:
         )
         for row in found["rows"]
     )
-    head = ("preset", "precision", "batch", "parameters", "cells a second", "memory above the start")
+    head = (
+        "preset",
+        "engine",
+        "precision",
+        "batch",
+        "parameters",
+        "cells a second",
+        "memory above the start",
+    )
     return f"{table(head, rows)}\n\nMeasured on: {_machine(found['machine'])}."
 
 
