@@ -32,6 +32,7 @@ from leukonca.errors import DataError, SettingError
 from leukonca.learning.bundle import load_bundle
 from leukonca.learning.settings import Precision, Settings
 from leukonca.learning.trained import TrainedModel
+from leukonca.nca.engines import auto
 
 __all__ = ["Run", "versions"]
 
@@ -49,6 +50,7 @@ def versions() -> dict[str, Any]:
         "system": platform.system(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "engine": auto.choose()[0],
     }
 
 
