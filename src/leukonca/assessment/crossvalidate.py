@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from leukonca.assessment.crossval import write_crossval_report
-from leukonca.assessment.evaluate import evaluate
+from leukonca.assessment.evaluate import evaluate, require_counts
 from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.predict import FIRING_SEEDS, join
 from leukonca.assessment.prediction import Predictions
@@ -63,9 +63,7 @@ def crossvalidate(
     """
     if not settings.folds:
         raise SettingError("folds=0: cross-validation needs at least 2")
-    for option, value, least in (("seeds", seeds, 1), ("resamples", resamples, 0)):
-        if value < least:
-            raise SettingError(f"{option}={value} must be at least {least}")
+    require_counts(seeds, resamples)
     if not Run.is_run(out / "fold-0"):
         _require_undivided(data)
     figures: list[Metrics] = []

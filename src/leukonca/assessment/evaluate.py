@@ -26,7 +26,7 @@ from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
 from leukonca.writing import require_writable
 
-__all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate"]
+__all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate", "require_counts"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -177,9 +177,7 @@ def evaluate(
         SettingError: ``part`` or ``statistics`` is unknown, or ``seeds`` or ``resamples`` too small.
     """
     # All that can be known beforehand is said before the work.
-    for option, value, least in (("seeds", seeds, 1), ("resamples", resamples, 0)):
-        if value < least:
-            raise SettingError(f"{option}={value} must be at least {least}")
+    require_counts(seeds, resamples)
     if statistics not in get_args(Statistics):
         raise SettingError(f"statistics={statistics!r} is unknown; known: {', '.join(get_args(Statistics))}")
     require_writable(out)
@@ -210,6 +208,17 @@ def evaluate(
         resamples=resamples,
     )
     return metrics, aligned
+
+
+def require_counts(seeds: int, resamples: int) -> None:
+    """Check the numbers that an assessment is asked for.
+
+    Raises:
+        SettingError: ``seeds`` is below 1 or ``resamples`` below 0.
+    """
+    for option, value, least in (("seeds", seeds, 1), ("resamples", resamples, 0)):
+        if value < least:
+            raise SettingError(f"{option}={value} must be at least {least}")
 
 
 def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leukonca.errors import SettingError
+from leukonca.learning.settings import LossName
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -21,8 +22,6 @@ __all__ = [
     "make_loss",
     "probabilities",
 ]
-
-LossName = Literal["bce", "cross_entropy", "focal"]
 
 
 class Loss(nn.Module):

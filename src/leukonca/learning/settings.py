@@ -13,10 +13,12 @@ from leukonca.learning.balance import Balance, WeightScheme
 from leukonca.learning.variation import preset as augmentation_preset
 from leukonca.nca.architecture import Architecture, PoolingKind, preset
 
-__all__ = ["AS_PUBLISHED", "ArchitectureChanges", "LossName", "NormalisationName", "Precision", "Settings"]
+__all__ = ["AS_PUBLISHED", "ArchitectureChanges", "LossName", "Normalisation", "Precision", "Settings"]
 
 LossName = Literal["bce", "cross_entropy", "focal"]
-NormalisationName = Literal["training", "picture", "none"]
+Normalisation = Literal["training", "picture", "none"]
+"""``training``: by mean and spread of the training cells, which the model carries with it; ``picture``: each
+picture by its own, which also takes the tint of the stain and of the light away; ``none``."""
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["one_cycle", "paper", "constant"]
 
@@ -77,7 +79,7 @@ class Settings:
     classes: Literal["auto", "five", "eight", "thirteen"] = "auto"
     crop: float = 1.0
     fit: Literal["square", "stretch"] = "square"
-    normalisation: NormalisationName = "training"
+    normalisation: Normalisation = "training"
     augmentation: str = "standard"
     loss: LossName = "cross_entropy"
     label_smoothing: float = 0.05
@@ -198,7 +200,7 @@ _REAL: Final = frozenset(
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "classes": ("auto", "five", "eight", "thirteen"),
     "fit": ("square", "stretch"),
-    "normalisation": get_args(NormalisationName),
+    "normalisation": get_args(Normalisation),
     "loss": get_args(LossName),
     "balance": get_args(Balance),
     "weight_scheme": get_args(WeightScheme),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 
 from leukonca.errors import DataError, SettingError
+from leukonca.learning.settings import Normalisation
 
 __all__ = ["SMALLEST_SPREAD", "InputStatistics", "Normalisation", "input_statistics", "normalise"]
-
-Normalisation = Literal["training", "picture", "none"]
-"""``training``: by mean and spread of the training cells, which the model carries with it; ``picture``: each
-picture by its own, which also takes the tint of the stain and of the light away; ``none``."""
 
 SMALLEST_SPREAD: Final = 1 / 255
 """Floor of a standard deviation: one grey level of 8 bits. What varies less is rounding, and dividing by it
