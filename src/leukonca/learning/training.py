@@ -20,7 +20,6 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from leukonca.cells.framing import Framing
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
@@ -49,7 +48,8 @@ __all__ = ["resolved_precision", "resume", "train"]
 _LOG = logging.getLogger(__name__)
 
 # How much more than the input the prepared pictures show, so that turning and shifting need not invent.
-_MARGIN = 1.25
+# A found cell lies in the middle and fills the input, so that its surroundings have to reach farther.
+_MARGIN, _MARGIN_OF_CELL = 1.25, 1.4
 
 
 def train(
@@ -139,12 +139,9 @@ def resolved_precision(wanted: Precision) -> Precision:
     return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
-def _framing(settings: Settings) -> Framing:
-    return Framing(settings.architecture().size, settings.crop, settings.fit)
-
-
 def _prepare(run: Run, manifest: Manifest, *, progress: bool) -> Prepared:
-    canvas = _framing(run.settings).with_margin(_MARGIN)
+    framing = run.settings.framing()
+    canvas = framing.with_margin(_MARGIN_OF_CELL if framing.fit == "cell" else _MARGIN)
     return prepare(manifest.frame["path"].tolist(), canvas, run.folder / "prepared", progress=progress)
 
 
@@ -178,7 +175,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         ),
         settings,
         augmentation_preset(settings.augmentation),
-        _framing(settings),
+        settings.framing(),
         statistics,
         frame["path"].tolist(),
     )
@@ -198,7 +195,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         model = TrainedModel(
             network=task.best_network,
             classes=classes,
-            framing=_framing(settings),
+            framing=settings.framing(),
             normalisation=settings.normalisation,
             statistics=statistics,
             loss=settings.loss,
