@@ -57,7 +57,7 @@ def _training(result: dict[str, Any]) -> str:
 
 def eight_classes() -> str:
     """Accuracy at home in the eight-class use."""
-    results = {name: result for name, result in _kept("eight-").items()}
+    results = _kept("eight-")
     if not results:
         return _NOTHING
     rows = [
