@@ -22,6 +22,7 @@ from leukonca.commands import (
     evaluate,
     import_published,
     models,
+    segment,
     sources,
     train,
 )
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "crossval": crossval,
     "classify": classify,
+    "segment": segment,
     "data": data,
     "models": models,
     "sources": sources,
