@@ -12,11 +12,11 @@ import pytest
 
 import runs
 from learning.micro import picture, save
-from leukonca.assessment import evaluate as room
 from leukonca.assessment.evaluate import Chosen, choose, evaluate
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.errors import DataError, SettingError
+from leukonca.learning import recognition
 from leukonca.learning.bundle import load_bundle, save_bundle
 
 
@@ -121,13 +121,13 @@ def test_an_unknown_part_is_refused(renamed: Manifest) -> None:
 
 def test_only_pictures_without_a_known_hash_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    read = room.read_framed
+    read = recognition.read_framed
 
     def spy(paths: list[str], framing: Any) -> Any:
         asked.extend(paths)
         return read(paths, framing)
 
-    monkeypatch.setattr(room, "read_framed", spy)
+    monkeypatch.setattr(recognition, "read_framed", spy)
     manifest = runs.run().manifest
     assert len(choose(runs.model(), manifest).manifest) == 6
     assert asked == []
@@ -216,7 +216,7 @@ def no_work(*_: object, **__: object) -> None:
 def test_wrong_options_are_refused_before_any_work(
     options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: Manifest
 ) -> None:
-    monkeypatch.setattr(room, "read_framed", no_work)
+    monkeypatch.setattr(recognition, "read_framed", no_work)
     with pytest.raises(SettingError, match=message):
         evaluate(runs.model(), renamed, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
@@ -231,6 +231,6 @@ def a_file(place: Path) -> Path:
 def test_where_nothing_can_be_written_is_known_before_any_work(
     taken: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: Manifest
 ) -> None:
-    monkeypatch.setattr(room, "read_framed", no_work)
+    monkeypatch.setattr(recognition, "read_framed", no_work)
     with pytest.raises(DataError, match=r"cannot be written: .*; choose another place"):
         evaluate(runs.model(), renamed, taken(tmp_path / "taken"))

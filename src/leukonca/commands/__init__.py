@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from leukonca._version import __version__
 from leukonca.commands import (
+    calibrate,
     classify,
     crossval,
     data,
@@ -33,6 +34,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "crossval": crossval,
     "classify": classify,
+    "calibrate": calibrate,
     "data": data,
     "sources": sources,
     "import-published": import_published,

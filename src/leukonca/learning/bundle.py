@@ -6,9 +6,12 @@ The header's metadata has the key ``leukonca`` with a JSON object:
 - ``leukonca``: the version that wrote the file.
 - ``architecture``, ``classes``, ``framing``, ``normalisation``, ``statistics``, ``loss``, ``provenance``:
   see :class:`leukonca.learning.trained.TrainedModel`.
+- ``trust``: ``temperature`` and ``fitted`` of :class:`leukonca.learning.trust.Trust`; missing where the model
+  has none. Versions before it overlook it and its tensors, and state uncalibrated probabilities.
 
 Tensors are the network's parameters, float32, under the prefix ``network.``; and ``seen.training`` and
-``seen.validation``, int64.
+``seen.validation``, int64. With ``trust`` there are ``trust.scores`` and, where foreign pictures can be told,
+``trust.whitening``, ``trust.centres`` and ``trust.distances``, float32.
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ from torch import Tensor
 from leukonca._version import __version__
 from leukonca.cells.framing import Framing
 from leukonca.errors import DataError, LeukoncaError, ModelError
+from leukonca.learning.familiarity import Familiarity
 from leukonca.learning.losses import LossName
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trust import Trust
 from leukonca.nca.architecture import Architecture
 from leukonca.nca.classifier import CellClassifier
 from leukonca.writing import replacing
@@ -63,7 +68,7 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
     tensors["seen.training"] = torch.from_numpy(model.seen_training.copy())
     tensors["seen.validation"] = torch.from_numpy(model.seen_validation.copy())
     statistics = model.statistics
-    note = {
+    note: dict[str, Any] = {
         "format": FORMAT,
         "leukonca": __version__,
         "architecture": model.network.architecture.to_dict(),
@@ -76,6 +81,9 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
         "loss": model.loss,
         "provenance": model.provenance,
     }
+    if model.trust:
+        note["trust"] = {"temperature": model.trust.temperature, "fitted": model.trust.fitted}
+        tensors |= _trust_tensors(model.trust)
     # ASCII, because the name of a class may come from a folder's name that is no Unicode text.
     data = save(tensors, metadata={_KEY: json.dumps(note, sort_keys=True)})
     try:
@@ -83,6 +91,13 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
             draft.write_bytes(data)
     except DataError as error:
         raise ModelError(str(error)) from error
+
+
+def _trust_tensors(trust: Trust) -> dict[str, Tensor]:
+    arrays = {"scores": trust.scores}
+    if known := trust.familiarity:
+        arrays |= {"whitening": known.whitening, "centres": known.centres, "distances": known.distances}
+    return {f"trust.{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
@@ -177,7 +192,23 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         provenance=note["provenance"],
         seen_training=_ids(tensors, "seen.training"),
         seen_validation=_ids(tensors, "seen.validation"),
+        trust=_trust(note["trust"], tensors) if "trust" in note else None,
     )
+
+
+def _trust(note: dict[str, Any], tensors: dict[str, Tensor]) -> Trust:
+    def array(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        tensor = tensors[f"trust.{name}"]
+        if tensor.dtype != torch.float32:
+            raise ModelError(f"trust.{name} is {tensor.dtype}, expected float32")
+        return tensor.numpy()
+
+    familiarity = None
+    if "trust.distances" in tensors:
+        familiarity = Familiarity(array("whitening"), array("centres"), array("distances"))
+    if not isinstance(note["fitted"], dict):
+        raise ModelError("trust.fitted is not a table")
+    return Trust(float(note["temperature"]), array("scores"), familiarity, note["fitted"])
 
 
 def _weights(network: CellClassifier, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -167,6 +167,19 @@ class CellClassifier(nn.Module):
         logits, pooled = self.decide(state)
         return Rollout(logits, pooled, state, states)
 
+    def logits_and_features(self, pictures: Tensor, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the logits, [B, classes], and what the last layer makes them of, [B, F].
+
+        The features are the hidden layer of the ``mlp`` and ``conv`` heads, and the pooled channels where the
+        head is ``channels``. Arguments as in :meth:`rollout`.
+        """
+        result = self.rollout(pictures, images, seed=seed)
+        if not isinstance(self.head, nn.Sequential):
+            return result.logits, result.pooled
+        with torch.autocast(pictures.device.type, enabled=False):
+            seen = result.state.float() if self.architecture.head == "conv" else result.pooled
+            return result.logits, self.head[:-1](seen)
+
     def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
         """Return the logits, [B, classes]; arguments as in :meth:`rollout`."""
         return self.rollout(pictures, images, seed=seed).logits
