@@ -144,7 +144,9 @@ def test_a_bundle_repeats_the_runs_own_test_exactly(tmp_path: Path) -> None:
     again, _ = evaluate(bundle, scan([f"folder:{runs.cells()}"]), tmp_path / "bundle", resamples=50)
     assert first.n == 6
     assert again.to_dict() == first.to_dict()
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8")) == first.to_dict()
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert {name: written[name] for name in first.to_dict()} == first.to_dict()
+    assert written["trust"]["fitted"]["cells"] == 6
     tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("run", "bundle")]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
@@ -234,3 +236,26 @@ def test_where_nothing_can_be_written_is_known_before_any_work(
     monkeypatch.setattr(recognition, "read_framed", no_work)
     with pytest.raises(DataError, match=r"cannot be written: .*; choose another place"):
         evaluate(runs.model(), renamed, taken(tmp_path / "taken"))
+
+
+def test_every_cell_is_named_and_counted_however_foreign(tmp_path: Path) -> None:
+    known = runs.wary()
+    assert known.trust is not None
+    assert known.trust.familiarity is not None
+    strange = replace(known.trust.familiarity, distances=np.full(99, 1e-9, np.float32))
+    model = replace(known, trust=replace(known.trust, familiarity=strange))
+    with runs.undrawn():
+        metrics, predictions = evaluate(model, runs.run().manifest, tmp_path, resamples=0)
+    assert metrics.n == 6
+    assert all(predictions.labels)
+    assert predictions.reasons is None
+    written = json.loads((tmp_path / "metrics.json").read_text("utf-8"))["trust"]
+    assert written["foreign"] == 1.0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "100% of these cells are stranger to the model than 99 % of those that it" in page
+
+
+def test_a_report_of_a_model_without_trust_has_none(tmp_path: Path) -> None:
+    with runs.undrawn():
+        evaluate(replace(runs.model(), trust=None), runs.run().manifest, tmp_path, resamples=0)
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["trust"] is None

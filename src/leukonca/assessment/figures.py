@@ -139,7 +139,7 @@ def review_figure(curve: ReviewCurve, sets: Sequence[SetFigures] = ()) -> Figure
     if marks:
         places = [1 - entry.single for entry in marks]
         heights = [entry.accuracy_of_single for entry in marks]
-        axes.plot(places, heights, "o", color=_ORANGE, label="sets without exactly one type")
+        axes.plot(places, heights, "o", color=_ORANGE, label="sets without exactly one type, by coverage")
         for entry, x, y in zip(marks, places, heights, strict=True):
             axes.annotate(
                 f"{entry.asked:.0%}", (x, y), (5, -12), textcoords="offset points", color=_ORANGE, fontsize=9
@@ -148,7 +148,7 @@ def review_figure(curve: ReviewCurve, sets: Sequence[SetFigures] = ()) -> Figure
     axes.set_xlabel("share reviewed by a person", color=_QUIET)
     axes.set_ylabel("accuracy of the others", color=_QUIET)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     axes.grid(color="#e4e8ec", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(loc="lower right", frameon=False, fontsize=9)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from leukonca.assessment.prediction import Predictions
 from leukonca.errors import ModelError, SettingError
-from leukonca.learning.calibration import conformal_quantile, require_coverage
+from leukonca.learning.conformal import conformal_quantile, require_coverage
 from leukonca.learning.preparation import read_framed
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.trained import TrainedModel

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leukonca.errors import ModelError
-from leukonca.learning.calibration import conformal_quantile
+from leukonca.learning.conformal import conformal_quantile
 from leukonca.learning.familiarity import Familiarity
 
 __all__ = ["FIRING_SEEDS", "FOREIGN_SHARE", "Trust"]
