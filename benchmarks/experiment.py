@@ -58,9 +58,14 @@ class Experiment:
     away: tuple[str, ...] = field(default=tuple(AWAY))
 
 
+# What is best where no other laboratory matters: the cell's own size and colour are kept.
+AT_HOME = Settings(preset="base", crop=0.65, learning_rate=3e-3, epochs=30)
+
+
 def experiments() -> dict[str, Experiment]:
     """All experiments by name."""
     known = {
+        "eight-home": Experiment("base, eight classes, for one laboratory", AT_HOME),
         "eight-base": Experiment("base, eight classes", ROBUST),
         "eight-tiny": Experiment("tiny, eight classes", replace(ROBUST, preset="tiny")),
     }
@@ -73,13 +78,13 @@ def experiments() -> dict[str, Experiment]:
         for size in (64, 128):
             settings = replace(short, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size))
             known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", settings)
-    few = replace(ROBUST, limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
+    few = replace(ROBUST, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
     for name, changes in ABLATIONS.items():
         known[f"ablation-{name}"] = Experiment(f"ablation: {name}", replace(few, **changes))
     for cells in (10, 50, 250):
         # As many steps for all: what is few is the cells, not the training.
         epochs = round(ABLATION_EPOCHS * ABLATION_CELLS / cells)
-        settings = replace(ROBUST, limit_per_class=cells, epochs=epochs)
+        settings = replace(few, limit_per_class=cells, epochs=epochs)
         known[f"labels-{cells}"] = Experiment(f"{cells} training cells a class", settings)
     return known
 

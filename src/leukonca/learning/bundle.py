@@ -2,7 +2,8 @@
 
 The header's metadata has the key ``leukonca`` with a JSON object:
 
-- ``format``: 1, or 2 for a baseline, which older versions do not know. A higher number is refused.
+- ``format``: 1, or 2 where older versions would not know how to use it: for a baseline, and for framings that
+  find the cell or correct its colours. A higher number is refused.
 - ``leukonca``: the version that wrote the file.
 - ``architecture``, ``classes``, ``framing``, ``normalisation``, ``statistics``, ``loss``, ``provenance``:
   see :class:`leukonca.learning.trained.TrainedModel`.
@@ -65,13 +66,15 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
             raise ModelError(f"{target}: {name} has values that are not finite; the training has diverged")
     tensors["seen.training"] = torch.from_numpy(model.seen_training.copy())
     tensors["seen.validation"] = torch.from_numpy(model.seen_validation.copy())
-    statistics = model.statistics
+    statistics, framing = model.statistics, asdict(model.framing)
+    if model.framing.fit != "cell" and model.framing.colour == "as_is":
+        del framing["colour"], framing["reach"]
     note = {
-        "format": FORMAT if isinstance(model.network, Baseline) else 1,
+        "format": FORMAT if isinstance(model.network, Baseline) or len(framing) > 3 else 1,
         "leukonca": __version__,
         "architecture": model.network.architecture.to_dict(),
         "classes": list(model.classes),
-        "framing": asdict(model.framing),
+        "framing": framing,
         "normalisation": model.normalisation,
         "statistics": None
         if statistics is None
