@@ -156,18 +156,19 @@ def test_folds_are_crossvalidated(cells: str, tmp_path: Path) -> None:
 def test_real_cells_are_learnt_from(tmp_path: Path) -> None:
     manifest = scan([f"table:{embedded_table()}"])
     chosen = manifest.subset(manifest.frame["label"].isin(["platelet", "erythroblast"]).to_numpy())
-    # Six steps an epoch; with the moving average of the whole runs it takes longer to show.
+    # Eighteen steps are few for running statistics: a short moving average would still remember the start.
     settings = replace(
         SETTINGS,
         preset="resnet18",
         augmentation="none",
         limit_per_class=24,
+        epochs=3,
         learning_rate=5e-4,
         ema=0.0,
     )
-    history = train(chosen, tmp_path / "run", settings).history
-    assert history["train/loss"].is_monotonic_decreasing
-    assert history["val/accuracy"].iloc[-1] > 0.8
+    last = train(chosen, tmp_path / "run", settings).history.iloc[-1]
+    assert last["val/accuracy"] > 0.8
+    assert last["val/loss"] < 0.5  # guessing has 0.69
 
 
 # --- the moving average ------------------------------------------------------------------------------------
