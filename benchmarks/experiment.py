@@ -133,10 +133,10 @@ def test_away(model: Model, spec: str) -> dict[str, Any]:
     frame = chosen.manifest.frame
     groups = frame["group"].tolist() if (frame["group"] != "").any() else None
     predictions, truth, _ = align(predict(model.trained, frame["path"].tolist()), frame["label"].tolist())
-    known = among(predictions, CLASS_SETS["five"])
+    views = {"open": predictions, "five": among(predictions, CLASS_SETS["five"])}
     return {
-        "open": figures(measure(predictions, truth, groups=groups)),
-        "five": figures(measure(known, truth, groups=groups)),
+        name: figures(measure(truth, view.probabilities, view.classes, groups=groups))
+        for name, view in views.items()
     }
 
 
