@@ -93,7 +93,7 @@ BASELINE_EPOCHS = 10
 ABLATION_CELLS, ABLATION_EPOCHS = 400, 14
 ABLATIONS: dict[str, dict[str, Any]] = {
     "all": {},
-    "no-colour-variation": {"augmentation": "standard"},
+    "standard-augmentation": {"augmentation": "standard"},
     "paper-augmentation": {"augmentation": "paper"},
     "no-finding": {"fit": "square", "crop": 0.6},
     "finding-without-light": {"colour": "as_is"},
@@ -146,8 +146,8 @@ def figures(metrics: Metrics) -> dict[str, Any]:
     return {
         "n": metrics.n,
         **{name: _numbers(estimate) for name, estimate in summary.items()},
-        "f1": {entry.name: _numbers(entry.f1) for entry in metrics.classes if entry.support},
-        "support": {entry.name: entry.support for entry in metrics.classes if entry.support},
+        "f1": {entry.name: _numbers(entry.f1) for entry in metrics.per_class if entry.support},
+        "support": {entry.name: entry.support for entry in metrics.per_class if entry.support},
     }
 
 
