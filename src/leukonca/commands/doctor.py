@@ -41,7 +41,9 @@ def _processor() -> str:
 
 
 def _found(program: str) -> str:
-    return shutil.which(program) or f"{program}: not found"
+    from leukonca.nca.engines.fused.building import search_path
+
+    return shutil.which(program, path=search_path()) or f"{program}: not found"
 
 
 def run(args: Namespace) -> int:
@@ -80,7 +82,8 @@ def run(args: Namespace) -> int:
     sys.stdout.write("".join(f"{fact + ':':14}{value}\n" for fact, value in facts.items()))
     if status.library is None:
         sys.stdout.write(
-            "\nEverything works on the eager engine too, more slowly. For the fused one install a C++ "
-            "compiler (GCC or Clang)\nand ninja (pip install ninja), then run `leukonca doctor` again.\n"
+            "\nEverything works on the eager engine too, more slowly. The fused one needs a C++ compiler "
+            "(GCC or Clang)\nand ninja (pip install ninja); install what is not found, then run "
+            "`leukonca doctor` again.\n"
         )
     return 0

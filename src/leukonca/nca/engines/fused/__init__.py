@@ -1,6 +1,6 @@
 """The fused engine: whole rollouts in C++ on the processor, computing only the sites that fire.
 
-It is built on first use (a C++ compiler and ninja are needed) and kept; see :mod:`.building`. The state is
+It is built on first use (a C++ compiler is needed) and kept; see :mod:`.building`. The state is
 float32 throughout. Products take bf16 numbers with float32 sums where the processor multiplies bf16 natively,
 and float32 otherwise. For the backward pass only the hidden layer of the firing sites is kept, and the steps
 are undone from it, which needs a few hundredths of the memory of stored activations.
