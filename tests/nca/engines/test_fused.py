@@ -323,7 +323,16 @@ def test_threads_are_never_more_than_rows(compiled: Library) -> None:
     rule = lively(8, 12)
     span = running.Span(compiled, False, firing_of(1).keys(), 1, 0, 1)
     weights = running.Weights.of(rule, compiled.pad)
-    assert span.job(torch.zeros(1, 2, 9, 16), weights).threads == 2
+    assert span.job(compiled.pack(torch.zeros(1, 8, 2, 9)), weights).threads == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 16, 2, 2), (3, 33, 2, 7), (0, 8, 2, 2)], ids=str)
+def test_the_layout_within_the_engine_and_back(shape: tuple[int, ...], compiled: Library) -> None:
+    state = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    packed = compiled.pack(state.transpose(2, 3).contiguous().transpose(2, 3))
+    padded = torch.nn.functional.pad(state, (0, 0, 0, 0, 0, -shape[1] % compiled.pad))
+    assert torch.equal(packed, padded.unflatten(1, (-1, compiled.pad)).permute(0, 3, 1, 4, 2))
+    assert torch.equal(compiled.unpack(packed, shape[1]), state)
 
 
 def test_the_self_check_is_not_rounded_by_the_autocast_around_the_first_use(compiled: Library) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from leukonca.errors import SettingError
@@ -163,15 +162,10 @@ def _rollout(
     weights = Weights.of(rule, library.pad)
     keys = firing.keys().contiguous()
     threshold = round(firing.probability * (1 << 24))
-    padded = F.pad(state.permute(0, 2, 3, 1), (0, -rule.channels % library.pad)).contiguous()
-
-    def shown(padded: Tensor) -> Tensor:
-        return padded[..., : rule.channels].permute(0, 3, 1, 2)
-
     kept = {0: state} if 0 in record else {}
     stops = sorted({steps, *(step for step in record if step <= steps)} - {0})
     for first, last in pairwise([0, *stops]):
-        padded = run(Span(library, half, keys, threshold, first, last), padded, weights)
+        state = run(Span(library, half, keys, threshold, first, last), state, weights)
         if last in record:
-            kept[last] = shown(padded)
-    return shown(padded), kept
+            kept[last] = state
+    return state, kept
