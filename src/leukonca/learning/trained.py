@@ -14,6 +14,7 @@ from leukonca.cells.framing import Framing
 from leukonca.learning.losses import LossName, probabilities
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
 from leukonca.nca.classifier import CellClassifier
+from leukonca.nca.settling import Settling, settle
 
 __all__ = ["TrainedModel"]
 
@@ -35,6 +36,7 @@ class TrainedModel:
         seen_training: Identities (:func:`leukonca.nca.firing.image_id`) of the pictures that it was
             trained on, int64 [n], sorted. What was seen in training is never counted in an assessment.
         seen_validation: The same for the pictures that chose the best epoch.
+        settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
     """
 
     network: CellClassifier
@@ -46,6 +48,7 @@ class TrainedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+    settling: Settling | None = None
 
     @property
     def device(self) -> torch.device:
@@ -56,13 +59,16 @@ class TrainedModel:
         """Return the same model with other input statistics."""
         return replace(self, statistics=statistics, normalisation="training")
 
+    def with_settling(self, settling: Settling | None) -> TrainedModel:
+        """Return the same model stopping pictures as ``settling`` says."""
+        return replace(self, settling=settling)
+
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
         """Return the network's input, float32 [B, 3, S, S], of framed pictures, uint8 [B, S, S, 3]."""
         batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device)
         batch = batch.permute(0, 3, 1, 2).float() / 255
         return normalise(batch, self.normalisation, self.statistics)
 
-    @torch.inference_mode()
     def probabilities(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
     ) -> npt.NDArray[np.float64]:
@@ -73,9 +79,27 @@ class TrainedModel:
             images: Identities of the pictures, int64 [B].
             seed: Firing seed.
         """
+        return self.probabilities_and_steps(pictures, images, seed)[0]
+
+    @torch.inference_mode()
+    def probabilities_and_steps(
+        self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return what :meth:`probabilities` does, and how many steps each picture took, int64 [B]."""
         # The automaton has no dropout or batch statistics, but its pooling or head might one day.
         self.network.eval()
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        logits = self.network(self.normalised(pictures), ids, seed)
-        result: npt.NDArray[np.float64] = probabilities(logits, self.loss).double().cpu().numpy()
-        return result
+        inputs = self.normalised(pictures)
+        if self.settling is None:
+            logits = self.network(inputs, ids, seed)
+            steps = torch.full((len(ids),), self.network.architecture.steps)
+        else:
+            logits, steps = settle(
+                self.network,
+                inputs,
+                ids,
+                seed=seed,
+                settling=self.settling,
+                probabilities=lambda logits: probabilities(logits, self.loss),
+            )
+        return probabilities(logits, self.loss).double().cpu().numpy(), steps.cpu().numpy()

@@ -267,6 +267,18 @@ def test_the_backward_pass_keeps_a_small_part_of_what_eager_keeps() -> None:
     assert sizes[1] < sizes[0] / (6 if level_of_this_machine().half else 3)
 
 
+@pytest.mark.parametrize("run", [fused.rollout, fused.exact_rollout])
+def test_a_rollout_can_go_on_from_where_another_ended(run: Callable[..., Any]) -> None:
+    rule, state, firing = lively(20, 24), start(2, 20, 9, 12), firing_of(2)
+    with torch.no_grad():
+        whole, kept = run(rule, state, firing, 11, record=frozenset({5, 7}))
+        half, _ = run(rule, state, firing, 5)
+        rest, found = run(rule, half, firing, 6, first=5, record=frozenset({3, 5, 7, 12}))
+    assert torch.equal(rest, whole)
+    assert found.keys() == kept.keys()
+    assert all(torch.equal(found[step], value) for step, value in kept.items())
+
+
 def test_no_pictures() -> None:
     rule, state = lively(8, 12), start(0, 8, 6, 7).requires_grad_()
     last, kept = fused.rollout(rule, state, firing_of(0), 4, record=frozenset({2}))

@@ -29,6 +29,7 @@ class Engine(Protocol):
         firing: Firing,
         steps: int,
         *,
+        first: int = 0,
         record: frozenset[int] = frozenset(),
         recompute: bool | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]: ...

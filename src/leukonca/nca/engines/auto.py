@@ -53,6 +53,7 @@ def rollout(
     firing: Firing,
     steps: int,
     *,
+    first: int = 0,
     record: frozenset[int] = frozenset(),
     recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
@@ -65,4 +66,4 @@ def rollout(
         name, why = choose()
         _say_once(name, why)
         run = {"eager": eager.rollout, "fused": fused.rollout, "fused_fp32": fused.exact_rollout}[name]
-    return run(rule, state, firing, steps, record=record, recompute=recompute)
+    return run(rule, state, firing, steps, first=first, record=record, recompute=recompute)

@@ -47,6 +47,7 @@ def rollout(
     firing: Firing,
     steps: int,
     *,
+    first: int = 0,
     record: frozenset[int] = frozenset(),
     recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
@@ -57,7 +58,9 @@ def rollout(
         state: [B, C, H, W]; H and W at least 2.
         firing: Decides which sites fire.
         steps: Number of steps.
-        record: Numbers of finished steps (0 is the start) after which the state is kept.
+        first: How many steps the state has taken before; the firing goes on from there.
+        record: Numbers of finished steps, those before ``first`` included, after which the state is kept;
+            that of ``first`` itself is the start.
         recompute: Whether the backward pass computes activations again from a few stored states, which
             costs a second forward pass and saves most of the memory. ``None``: where storing them would
             take more than about 2 GB.
@@ -73,21 +76,22 @@ def rollout(
         recompute = torch.is_grad_enabled() and _too_large_to_store(rule, state, steps)
     keys = firing.keys()
 
-    def run(state: Tensor, kernel: Tensor, bias: Tensor, update: Tensor, first: int, last: int) -> Tensor:
-        for step in range(first, last):
+    def run(state: Tensor, kernel: Tensor, bias: Tensor, update: Tensor, begin: int, end: int) -> Tensor:
+        for step in range(begin, end):
             fires = firing.at(keys, step, *state.shape[2:])[:, None].to(state.dtype)
             state = _step(state, fires, kernel, bias, update)
         return state
 
-    kept = {0: state} if 0 in record else {}
-    stops = sorted(_stops(steps, recompute) | {step for step in record if 0 < step <= steps})
-    for first, last in pairwise([0, *stops]):
+    kept = {first: state} if first in record else {}
+    stops = {first + stop for stop in _stops(steps, recompute)}
+    stops |= {step for step in record if first < step <= first + steps}
+    for begin, end in pairwise([first, *sorted(stops)]):
         if recompute:
             state = checkpoint(
-                run, state, kernel, bias, update, first, last, use_reentrant=False, preserve_rng_state=False
+                run, state, kernel, bias, update, begin, end, use_reentrant=False, preserve_rng_state=False
             )
         else:
-            state = run(state, kernel, bias, update, first, last)
-        if last in record:
-            kept[last] = state
+            state = run(state, kernel, bias, update, begin, end)
+        if end in record:
+            kept[end] = state
     return state, kept

@@ -69,7 +69,7 @@ class Library:
             raise OSError(f"{file}: {error}") from None
 
     def pack(self, state: Tensor) -> Tensor:
-        """Return a state, float32 [B, C, H, W], as the engine keeps it: [B, H, C / pad, W, pad], zeros added."""
+        """Return a state, float32 [B, C, H, W], as the engine keeps it: [B, H, C / pad, W, pad]."""
         batch, channels, rows, columns = state.shape
         packed = state.new_empty(batch, rows, -(-channels // self.pad), columns, self.pad)
         self._move(self._library.leukonca_pack, state.contiguous(), packed, channels)
