@@ -163,11 +163,10 @@ def _rollout(
         )
     weights = Weights.of(rule, library.pad)
     keys = firing.keys().contiguous()
-    threshold = round(firing.probability * (1 << 24))
     kept = {steps.start: state} if steps.start in record else {}
     stops = {stop for stop in (steps.stop, *record) if steps.start < stop <= steps.stop}
     for first, last in pairwise([steps.start, *sorted(stops)]):
-        state = run(Span(library, half, keys, threshold, first, last), state, weights)
+        state = run(Span(library, half, keys, firing.threshold, first, last), state, weights)
         if last in record:
             kept[last] = state
     return state, kept
