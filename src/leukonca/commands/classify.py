@@ -80,7 +80,7 @@ def run(args: Namespace) -> int:
     broken = int((~predictions.ok).sum())
     _summarise(predictions, broken, args.out)
     if args.out and predictions.steps is not None and broken < len(predictions):
-        every = model.network.architecture.steps
+        every = model.steps
         sys.stdout.write(f"        {np.nanmean(predictions.steps):.1f} of {every} steps on average\n")
     if interrupted:
         place = f" and in {args.out}" if args.out else ""
