@@ -48,7 +48,7 @@ def predict_in_parts(
         model: The model.
         paths: Files, or members of archives.
         seeds: Firing seeds 0 … ``seeds`` - 1, over which probabilities are averaged; at least 1. With 1 the
-            spread is not known.
+            spread is not known. A baseline fires nothing: it is run once, and has no spread.
         coverage: Give each cell the set of classes that holds the true one with this probability, in (0, 1);
             see :meth:`leukonca.learning.trust.Trust.sets`.
         foreign: Do not name pictures of a familiarity below this share, in [0, 1); 0 names every picture. A
@@ -124,6 +124,8 @@ def _unknown(model: TrainedModel, count: int) -> dict[str, Any]:
         columns["uncalibrated"] = np.full_like(columns["probabilities"], np.nan)
         if model.trust.familiarity:
             columns["familiarity"] = np.full(count, np.nan)
+    if model.settling:
+        columns["steps"] = np.full(count, np.nan)
     return columns
 
 
@@ -134,12 +136,14 @@ def _average(
     every = model.stated(observed.logits)
     mean = every.mean(axis=0)
     columns = {"probabilities": mean}
-    if seeds > 1:
+    if len(every) > 1:
         columns["spread"] = every[:, np.arange(len(mean)), mean.argmax(axis=1)].std(axis=0)
     if model.trust:
         columns["uncalibrated"] = model.stated(observed.logits, temperature=1.0).mean(axis=0)
         if model.trust.familiarity and observed.features is not None:
             columns["familiarity"] = model.trust.familiarity.of(observed.features)
+    if model.settling:
+        columns["steps"] = observed.steps
     return columns
 
 

@@ -50,6 +50,8 @@ class Predictions:
             nobody looked.
         uncalibrated: float64 [N, K], the probabilities before calibration, which no table holds; ``None``
             where the model is not calibrated.
+        steps: float64 [N], steps that the automaton took, averaged over the firing seeds, NaN where the file
+            could not be read; ``None`` where it always takes all.
 
     Raises:
         DataError: Lengths disagree, a class occurs twice, a row is not a distribution, or a row without
@@ -66,6 +68,7 @@ class Predictions:
     familiarity: npt.NDArray[np.float64] | None = None
     foreign: npt.NDArray[np.bool_] | None = None
     uncalibrated: npt.NDArray[np.float64] | None = None
+    steps: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         # Settled once here, so that whoever holds a Predictions can trust it.
@@ -81,11 +84,11 @@ class Predictions:
                 f"predictions of {n} files and {k} classes have probabilities of shape "
                 f"{self.probabilities.shape}; expected ({n}, {k})"
             )
-        for name in ("spread", "errors", "truth", "sets", "familiarity", "foreign", "uncalibrated"):
-            entries = getattr(self, name)
-            if entries is not None and len(entries) != n:
+        for entry in fields(self)[1:]:
+            value = getattr(self, entry.name)
+            if value is not None and len(value) != n:
                 raise DataError(
-                    f"predictions of {n} files have {len(entries)} entries in {name}; expected {n}"
+                    f"predictions of {n} files have {len(value)} entries in {entry.name}; expected {n}"
                 )
         self._check_rows()
 
@@ -168,8 +171,8 @@ class Predictions:
         """Return a table, one row a file.
 
         Its columns are path, label, set (where a coverage was asked), ``p_<class>`` for every class, spread,
-        familiarity (where the model can tell), review and reason (where one of both was), error, and truth if
-        known. A set is the names of its classes joined by ``|``.
+        familiarity (where the model can tell), review and reason (where one of both was), error, steps (where
+        pictures may stop early), and truth if known. A set is the names of its classes joined by ``|``.
         """
         columns: dict[str, Any] = {"path": _encodable(self.paths), "label": self.labels}
         if self.sets is not None:
@@ -183,6 +186,8 @@ class Predictions:
         if reasons is not None:
             columns |= {"review": ["yes" if reason else "no" for reason in reasons], "reason": reasons}
         columns["error"] = _encodable(self.errors)
+        if self.steps is not None:
+            columns["steps"] = self.steps
         if self.truth is not None:
             columns["truth"] = self.truth
         return pd.DataFrame(columns)
@@ -252,6 +257,7 @@ class Predictions:
                 sets=_sets(_texts(frame, "set"), classes) if has("set") else None,
                 familiarity=_numbers(frame, "familiarity", path) if has("familiarity") else None,
                 foreign=foreign,
+                steps=_numbers(frame, "steps", path) if has("steps") else None,
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

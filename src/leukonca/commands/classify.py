@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, require_file, shows_progress
+from leukonca.commands.common import add_progress, add_settle, require_file, shows_progress
 from leukonca.errors import SettingError
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def parser() -> ArgumentParser:
         "a row with its reason; the exit code is then 1."
     )
     classifying.add_argument(
-        "model", type=str, metavar="MODEL", help="model file, or folder of a training run"
+        "model",
+        type=str,
+        metavar="MODEL",
+        help="model file, folder of a training run, or name of a model that comes along (see models)",
     )
     classifying.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders with pictures")
     classifying.add_argument(
@@ -53,6 +56,7 @@ def parser() -> ArgumentParser:
         metavar="SHARE",
         help="do not name pictures that are stranger than all but this share of held-out cells; 0: name all",
     )
+    add_settle(classifying)
     add_progress(classifying)
     return classifying
 
@@ -64,10 +68,12 @@ def run(args: Namespace) -> int:
         raise SettingError(f"--out {args.out}: must end in {', '.join(_SUFFIXES)}")
     if args.out:
         require_file("--out", Path(args.out))
+    import numpy as np
+
     from leukonca import api
     from leukonca.assessment.predict import join, predict_in_parts
 
-    model = api.load(args.model).trained
+    model = api.load(args.model).settling(args.settle).trained
     files = api.files_of(args.paths)
     parts = []
     interrupted = False
@@ -94,6 +100,9 @@ def run(args: Namespace) -> int:
         table.to_csv(sys.stdout, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     broken = int((~predictions.ok).sum())
     _summarise(predictions, broken, args.out)
+    if args.out and predictions.steps is not None and broken < len(predictions):
+        every = model.steps
+        sys.stdout.write(f"        {np.nanmean(predictions.steps):.1f} of {every} steps on average\n")
     if interrupted:
         place = f" and in {args.out}" if args.out else ""
         raise KeyboardInterrupt(f"{len(predictions)} of {len(files)} files are done{place}")

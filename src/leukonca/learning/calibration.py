@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from scipy.optimize import minimize_scalar
 
 from leukonca.errors import DataError
 from leukonca.learning.losses import LossName, probabilities

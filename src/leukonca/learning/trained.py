@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from leukonca.cells.framing import Framing
+from leukonca.errors import SettingError
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.losses import LossName, probabilities
+from leukonca.learning.networks import Network
+from leukonca.learning.shapes import BaselineShape
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
 from leukonca.learning.trust import Trust
-from leukonca.nca.classifier import CellClassifier
+from leukonca.nca.settling import Settling, settle
 
 __all__ = ["Observation", "TrainedModel"]
 
@@ -28,10 +32,12 @@ class Observation:
     Attributes:
         logits: float64 [S, B, K].
         features: float64 [B, F], the mean over the seeds; ``None`` where the network shows none.
+        steps: float64 [B], steps that the automaton took, the mean over the seeds; 0 for a baseline.
     """
 
     logits: npt.NDArray[np.float64]
     features: npt.NDArray[np.float64] | None
+    steps: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +45,7 @@ class TrainedModel:
     """A network, its classes, and the way from a picture to its input.
 
     Attributes:
-        network: The automaton.
+        network: The automaton or baseline.
         classes: Names of its outputs, in their order.
         framing: How a decoded picture becomes the square input.
         normalisation: How the input is normalised.
@@ -49,10 +55,12 @@ class TrainedModel:
         seen_training: Identities (:func:`leukonca.nca.firing.image_id`) of the pictures that it was
             trained on, int64 [n], sorted. What was seen in training is never counted in an assessment.
         seen_validation: The same for the pictures that chose the best epoch, or that ``trust`` comes from.
-        trust: Its calibration, and what it knows of foreign pictures; ``None`` for a model without.
+        settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
+        trust: Its calibration, and what it knows of foreign pictures; ``None`` for a model without. Fitted
+            for all steps; with ``settling`` it is an approximation.
     """
 
-    network: CellClassifier
+    network: Network
     classes: tuple[str, ...]
     framing: Framing
     normalisation: Normalisation
@@ -61,6 +69,7 @@ class TrainedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+    settling: Settling | None = None
     trust: Trust | None = None
 
     @property
@@ -68,9 +77,30 @@ class TrainedModel:
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    @property
+    def draws(self) -> bool:
+        """Whether its answers depend on a firing seed; those of a baseline do not."""
+        return not isinstance(self.network, Baseline)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the automaton from the picture to the decision; 0 for a baseline."""
+        shape = self.network.architecture
+        return 0 if isinstance(shape, BaselineShape) else shape.steps
+
     def with_statistics(self, statistics: InputStatistics) -> TrainedModel:
         """Return the same model with other input statistics."""
         return replace(self, statistics=statistics, normalisation="training")
+
+    def with_settling(self, settling: Settling | None) -> TrainedModel:
+        """Return the same model stopping pictures as ``settling`` says.
+
+        Raises:
+            SettingError: It is a baseline, which takes no steps.
+        """
+        if settling is not None and not self.steps:
+            raise SettingError("a baseline takes no steps, so that none can be saved; leave settle away")
+        return replace(self, settling=settling)
 
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
         """Return the network's input, float32 [B, 3, S, S], of framed pictures, uint8 [B, S, S, 3]."""
@@ -82,28 +112,45 @@ class TrainedModel:
     def observe(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
     ) -> Observation:
-        """Run the network once for each of the firing seeds 0 … ``seeds`` - 1.
+        """Run the network once for each of the firing seeds 0 … ``seeds`` - 1; a baseline only once.
 
         Args:
             pictures: Framed pictures, uint8 [B, S, S, 3].
             images: Identities of the pictures, int64 [B].
             seeds: Number of firing seeds, at least 1.
         """
-        # The automaton has no dropout or batch statistics, but its pooling or head might one day.
+        # As for evaluation: a baseline would else drop values and look at the whole batch.
         self.network.eval()
         inputs = self.normalised(pictures)
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        # A network of another kind may have no features to show.
-        both = getattr(self.network, "logits_and_features", None)
-        logits, features = [], []
-        for seed in range(seeds):
-            if both is None:
-                logits.append(_array(self.network(inputs, ids, seed)))
-            else:
-                shown = both(inputs, ids, seed)
-                logits.append(_array(shown[0]))
-                features.append(_array(shown[1]))
-        return Observation(np.stack(logits), np.mean(features, axis=0) if features else None)
+        runs = [self._run(inputs, ids, seed) for seed in range(seeds if self.draws else 1)]
+        features = [_array(shown) for _, shown, _ in runs if shown is not None]
+        return Observation(
+            logits=np.stack([_array(logits) for logits, _, _ in runs]),
+            features=np.mean(features, axis=0) if features else None,
+            steps=np.mean([_array(taken) for _, _, taken in runs], axis=0),
+        )
+
+    def _run(self, inputs: Tensor, ids: Tensor, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Logits, features where the network shows them, and steps taken, of one firing seed."""
+        if isinstance(self.network, Baseline):
+            return self.network(inputs, ids, seed), None, torch.zeros(len(ids))
+        if self.settling is None:
+            logits, features = self.network.logits_and_features(inputs, ids, seed)
+            return logits, features, torch.full((len(ids),), self.steps)
+        return settle(
+            self.network,
+            inputs,
+            ids,
+            seed=seed,
+            settling=self.settling,
+            probabilities=lambda logits: probabilities(logits / self.temperature, self.loss),
+        )
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by before they become probabilities; 1 without calibration."""
+        return self.trust.temperature if self.trust else 1.0
 
     def stated(
         self, logits: npt.NDArray[np.float64], *, temperature: float | None = None
@@ -112,11 +159,10 @@ class TrainedModel:
 
         Args:
             logits: The network's.
-            temperature: What to divide them by; by default what the model was calibrated to.
+            temperature: What to divide them by; its own by default.
         """
-        if temperature is None:
-            temperature = self.trust.temperature if self.trust else 1.0
-        return probabilities(torch.from_numpy(logits) / temperature, self.loss).numpy()
+        divisor = self.temperature if temperature is None else temperature
+        return probabilities(torch.from_numpy(logits) / divisor, self.loss).numpy()
 
     @torch.inference_mode()
     def probabilities(
@@ -131,7 +177,7 @@ class TrainedModel:
         """
         self.network.eval()
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        return self.stated(_array(self.network(self.normalised(pictures), ids, seed)))
+        return self.stated(_array(self._run(self.normalised(pictures), ids, seed)[0]))
 
 
 def _array(tensor: Tensor) -> npt.NDArray[np.float64]:

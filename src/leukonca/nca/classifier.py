@@ -168,17 +168,19 @@ class CellClassifier(nn.Module):
         return Rollout(logits, pooled, state, states)
 
     def logits_and_features(self, pictures: Tensor, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Return the logits, [B, classes], and what the last layer makes them of, [B, F].
-
-        The features are the hidden layer of the ``mlp`` and ``conv`` heads, and the pooled channels where the
-        head is ``channels``. Arguments as in :meth:`rollout`.
-        """
+        """Return the logits, [B, classes], and :meth:`features`, [B, F]; arguments as in :meth:`rollout`."""
         result = self.rollout(pictures, images, seed=seed)
-        if not isinstance(self.head, nn.Sequential):
-            return result.logits, result.pooled
-        with torch.autocast(pictures.device.type, enabled=False):
-            seen = result.state.float() if self.architecture.head == "conv" else result.pooled
-            return result.logits, self.head[:-1](seen)
+        return result.logits, self.features(result.state)
+
+    def features(self, state: Tensor) -> Tensor:
+        """Return what the last layer makes the logits of, [B, F], of a state [B, C, H, W].
+
+        The hidden layer of the ``mlp`` and ``conv`` heads, and the pooled channels for the ``channels`` head.
+        """
+        with torch.autocast(state.device.type, enabled=False):
+            state = state.float()
+            seen: Tensor = state if self.architecture.head == "conv" else self.pool(state)
+            return self.head[:-1](seen) if isinstance(self.head, nn.Sequential) else seen
 
     def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
         """Return the logits, [B, classes]; arguments as in :meth:`rollout`."""
