@@ -39,7 +39,7 @@ def predict_in_parts(
         model: The model.
         paths: Files, or members of archives.
         seeds: Firing seeds 0 … ``seeds`` - 1, over which probabilities are averaged; at least 1. With 1 the
-            spread is not known.
+            spread is not known. A baseline fires nothing: it is run once, and has no spread.
         batch: Files a part.
         progress: Whether to show a progress bar.
 
@@ -84,6 +84,8 @@ def _parts(
 def _average(
     model: TrainedModel, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    if not model.draws:
+        seeds = 1
     runs = [model.probabilities_and_steps(pictures, images, seed) for seed in range(seeds)]
     every = np.stack([probabilities for probabilities, _ in runs])
     steps = np.mean([taken for _, taken in runs], axis=0)

@@ -21,6 +21,7 @@ from leukonca.commands import (
     doctor,
     evaluate,
     import_published,
+    models,
     sources,
     train,
 )
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "crossval": crossval,
     "classify": classify,
     "data": data,
+    "models": models,
     "sources": sources,
     "import-published": import_published,
     "demo": demo,

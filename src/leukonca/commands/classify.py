@@ -29,7 +29,10 @@ def parser() -> ArgumentParser:
         "firing seeds. A file that cannot be read becomes a row with its reason; the exit code is then 1."
     )
     classifying.add_argument(
-        "model", type=str, metavar="MODEL", help="model file, or folder of a training run"
+        "model",
+        type=str,
+        metavar="MODEL",
+        help="model file, folder of a training run, or name of a model that comes along (see models)",
     )
     classifying.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders with pictures")
     classifying.add_argument(
@@ -77,8 +80,7 @@ def run(args: Namespace) -> int:
     broken = int((~predictions.ok).sum())
     _summarise(predictions, broken, args.out)
     if args.out and predictions.steps is not None and broken < len(predictions):
-        every = model.network.architecture.steps
-        sys.stdout.write(f"        {np.nanmean(predictions.steps):.1f} of {every} steps on average\n")
+        sys.stdout.write(f"        {np.nanmean(predictions.steps):.1f} steps on average\n")
     if interrupted:
         place = f" and in {args.out}" if args.out else ""
         raise KeyboardInterrupt(f"{len(predictions)} of {len(files)} files are done{place}")

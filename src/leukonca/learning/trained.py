@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from leukonca.cells.framing import Framing
+from leukonca.errors import SettingError
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.losses import LossName, probabilities
+from leukonca.learning.networks import Network
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
-from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.settling import Settling, settle
 
 __all__ = ["TrainedModel"]
@@ -26,7 +28,7 @@ class TrainedModel:
     """A network, its classes, and the way from a picture to its input.
 
     Attributes:
-        network: The automaton.
+        network: The automaton or baseline.
         classes: Names of its outputs, in their order.
         framing: How a decoded picture becomes the square input.
         normalisation: How the input is normalised.
@@ -39,7 +41,7 @@ class TrainedModel:
         settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
     """
 
-    network: CellClassifier
+    network: Network
     classes: tuple[str, ...]
     framing: Framing
     normalisation: Normalisation
@@ -55,12 +57,26 @@ class TrainedModel:
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    @property
+    def draws(self) -> bool:
+        """Whether its answers depend on a firing seed; those of a baseline do not."""
+        return not isinstance(self.network, Baseline)
+
     def with_statistics(self, statistics: InputStatistics) -> TrainedModel:
         """Return the same model with other input statistics."""
         return replace(self, statistics=statistics, normalisation="training")
 
     def with_settling(self, settling: Settling | None) -> TrainedModel:
-        """Return the same model stopping pictures as ``settling`` says."""
+        """Return the same model stopping pictures as ``settling`` says.
+
+        Raises:
+            SettingError: The model is a baseline, which has no steps.
+        """
+        if settling is not None and isinstance(self.network, Baseline):
+            raise SettingError(
+                f"settle={settling.tolerance:g}: the baseline {self.network.architecture.kind} takes no "
+                "steps of which some could be left out; leave settle away"
+            )
         return replace(self, settling=settling)
 
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
@@ -85,14 +101,18 @@ class TrainedModel:
     def probabilities_and_steps(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Return what :meth:`probabilities` does, and how many steps each picture took, int64 [B]."""
-        # The automaton has no dropout or batch statistics, but its pooling or head might one day.
+        """Return what :meth:`probabilities` does, and how many steps each picture took, int64 [B].
+
+        A baseline takes none.
+        """
+        # As for evaluation: a baseline would else drop values and look at the whole batch.
         self.network.eval()
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         inputs = self.normalised(pictures)
-        if self.settling is None:
+        if self.settling is None or isinstance(self.network, Baseline):
             logits = self.network(inputs, ids, seed)
-            steps = torch.full((len(ids),), self.network.architecture.steps)
+            every = 0 if isinstance(self.network, Baseline) else self.network.architecture.steps
+            steps = torch.full((len(ids),), every)
         else:
             logits, steps = settle(
                 self.network,
