@@ -233,7 +233,7 @@ def _facts(
         facts["Calibration"] = (
             f"temperature {model.trust.temperature:.3f}, from {len(model.trust.scores):,} held-out cells"
         )
-    if model.settling is not None and predictions.steps is not None:
+    if model.settling is not None and predictions.steps is not None and predictions.ok.any():
         facts["Steps"] = (
             f"{np.nanmean(predictions.steps):.1f} of {model.steps} on average; a picture stops where no "
             f"probability changes by more than {model.settling.tolerance:g}"

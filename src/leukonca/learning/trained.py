@@ -96,10 +96,13 @@ class TrainedModel:
         """Return the same model stopping pictures as ``settling`` says.
 
         Raises:
-            SettingError: It is a baseline, which takes no steps.
+            SettingError: The model is a baseline, which has no steps.
         """
-        if settling is not None and not self.steps:
-            raise SettingError("a baseline takes no steps, so that none can be saved; leave settle away")
+        if settling is not None and isinstance(self.network, Baseline):
+            raise SettingError(
+                f"settle={settling.tolerance:g}: the baseline {self.network.architecture.kind} takes no "
+                "steps of which some could be left out; leave settle away"
+            )
         return replace(self, settling=settling)
 
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
