@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from leukonca.assessment.prediction import Predictions
 from leukonca.errors import SettingError
-from leukonca.learning.preparation import read_framed
+from leukonca.learning.preparation import View, read_framed
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
@@ -28,6 +28,7 @@ def predict_in_parts(
     *,
     seeds: int = FIRING_SEEDS,
     batch: int = 64,
+    view: View | None = None,
     progress: bool = False,
 ) -> Iterator[Predictions]:
     """Classify files, some at a time, in their order.
@@ -41,6 +42,7 @@ def predict_in_parts(
         seeds: Firing seeds 0 … ``seeds`` - 1, over which probabilities are averaged; at least 1. With 1 the
             spread is not known.
         batch: Files a part.
+        view: How a picture is framed where not as the model says: a spoilt one, for instance.
         progress: Whether to show a progress bar.
 
     Yields:
@@ -52,13 +54,13 @@ def predict_in_parts(
     for name, value in (("seeds", seeds), ("batch", batch)):
         if value < 1:
             raise SettingError(f"{name}={value} must be at least 1")
-    return _parts(model, paths, seeds, batch, progress)
+    return _parts(model, paths, seeds, batch, view, progress)
 
 
 def _parts(
-    model: TrainedModel, paths: Sequence[str], seeds: int, batch: int, progress: bool
+    model: TrainedModel, paths: Sequence[str], seeds: int, batch: int, view: View | None, progress: bool
 ) -> Iterator[Predictions]:
-    cells = read_framed(paths, model.framing)
+    cells = read_framed(paths, model.framing, view=view)
     with tqdm(total=len(paths), desc="classifying", unit=" cells", disable=not progress) as bar:
         for start in range(0, len(paths), batch):
             part = list(islice(cells, batch))
@@ -104,10 +106,11 @@ def predict(
     *,
     seeds: int = FIRING_SEEDS,
     batch: int = 64,
+    view: View | None = None,
     progress: bool = False,
 ) -> Predictions:
     """Classify files; see :func:`predict_in_parts`."""
-    parts = predict_in_parts(model, paths, seeds=seeds, batch=batch, progress=progress)
+    parts = predict_in_parts(model, paths, seeds=seeds, batch=batch, view=view, progress=progress)
     return join(list(parts), model.classes)
 
 
