@@ -129,8 +129,7 @@ class Model:
         elif isinstance(data, Manifest):
             manifest = data
         else:
-            specs = [data] if isinstance(data, (str, os.PathLike)) else data
-            manifest = scan([os.fspath(spec) for spec in specs], progress=progress)
+            manifest = scan(_specs(data), progress=progress)
         metrics, _ = _evaluate(
             self.trained,
             manifest,
@@ -193,6 +192,7 @@ def train(
     out: PathLike,
     settings: Settings | None = None,
     *,
+    cache: PathLike | None = None,
     progress: bool = False,
     **changes: Any,
 ) -> Training:
@@ -202,6 +202,7 @@ def train(
         data: SPECs (a folder with a folder for each class, a table, a published set) or a manifest.
         out: Folder of the run, new or empty.
         settings: See :class:`leukonca.learning.settings.Settings`; the defaults where there are none.
+        cache: Folder in which several runs share their prepared pictures; by default each keeps its own.
         progress: Whether to show progress bars.
         **changes: Single settings by name, such as ``preset="tiny", epochs=5, change={"steps": 8}``.
 
@@ -211,12 +212,13 @@ def train(
         TrainingError: The training diverged.
     """
     settings = _changed(settings or Settings(), changes)
-    if isinstance(data, Manifest):
-        run = _train(data, Path(out), settings, progress=progress)
-    else:
-        specs = [data] if isinstance(data, (str, os.PathLike)) else data
-        run = _train([os.fspath(spec) for spec in specs], Path(out), settings, progress=progress)
+    cells = data if isinstance(data, Manifest) else _specs(data)
+    run = _train(cells, Path(out), settings, cache=Path(cache) if cache else None, progress=progress)
     return Training(run, load(run.folder))
+
+
+def _specs(data: PathLike | Sequence[PathLike]) -> list[str]:
+    return [os.fspath(spec) for spec in ([data] if isinstance(data, (str, os.PathLike)) else data)]
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
@@ -226,9 +228,9 @@ def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
     return Settings.from_dict({**settings.to_dict(), **changes})
 
 
-def resume(out: PathLike, *, progress: bool = False) -> Training:
+def resume(out: PathLike, *, cache: PathLike | None = None, progress: bool = False) -> Training:
     """Go on with an interrupted training run; see :func:`train`."""
-    return Training(_resume(Path(out), progress=progress), load(out))
+    return Training(_resume(Path(out), cache=Path(cache) if cache else None, progress=progress), load(out))
 
 
 def evaluate(

@@ -14,9 +14,9 @@ import numpy as np
 
 from leukonca.assessment.prediction import Predictions
 from leukonca.errors import DataError
-from leukonca.vocabulary import CELL_TYPES
+from leukonca.vocabulary import CELL_TYPES, project
 
-__all__ = ["align"]
+__all__ = ["align", "among"]
 
 
 def align(predictions: Predictions, truth: Sequence[str]) -> tuple[Predictions, list[str], str]:
@@ -63,6 +63,41 @@ def align(predictions: Predictions, truth: Sequence[str]) -> tuple[Predictions, 
     aligned = ["" if not label or label in foreign else view[label] for label in labels]
     merged = _merge(predictions, classes, [classes.index(view[name]) for name in predictions.classes])
     return _with_truth(merged, aligned), aligned, _note(view, foreign)
+
+
+def among(predictions: Predictions, classes: Sequence[str]) -> Predictions:
+    """Return what a model says where it is known that only some types can occur.
+
+    Probabilities of classes that are, or are kinds of, one of ``classes`` are summed; those of all others are
+    left out, and what remains is scaled to sum 1 (Bayes' rule with a prior of 0 for the others).
+
+    Args:
+        predictions: What the model said of N cells.
+        classes: The types that can occur.
+
+    Returns:
+        The predictions over those of ``classes`` that the model knows, in their order; ``spread`` is NaN.
+
+    Raises:
+        DataError: The model knows fewer than two of them.
+    """
+    places = [project(name, classes) for name in predictions.classes]
+    known = tuple(name for name in classes if name in places)
+    if len(known) < 2:
+        raise DataError(
+            f"of {', '.join(classes)} the model knows {', '.join(known) or 'none'}; it needs two to choose"
+        )
+    indicator = np.array([[float(place == name) for name in known] for place in places])
+    # A floor instead of 0 / 0 where everything was given to the others.
+    summed = np.maximum(predictions.probabilities @ indicator, np.finfo(np.float64).tiny)
+    return Predictions(
+        known,
+        predictions.paths,
+        summed / summed.sum(axis=1, keepdims=True),
+        np.full(len(predictions), np.nan),
+        predictions.errors,
+        predictions.truth,
+    )
 
 
 def _lineage(name: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -68,7 +69,7 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
         "leukonca": __version__,
         "architecture": model.network.architecture.to_dict(),
         "classes": list(model.classes),
-        "framing": {"size": model.framing.size, "crop": model.framing.crop, "fit": model.framing.fit},
+        "framing": asdict(model.framing),
         "normalisation": model.normalisation,
         "statistics": None
         if statistics is None

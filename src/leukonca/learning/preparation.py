@@ -28,7 +28,7 @@ from leukonca.cells.framing import Framing, frame
 from leukonca.cells.npz import split_member
 from leukonca.errors import DataError, PictureError
 
-__all__ = ["Prepared", "View", "prepare", "read_framed"]
+__all__ = ["Prepared", "View", "prepare", "read_framed", "shared_folder"]
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -106,6 +106,11 @@ def _fingerprint(paths: Sequence[str], framing: Framing) -> str:
     return digest.hexdigest()
 
 
+def shared_folder(cache: Path, paths: Sequence[str], framing: Framing) -> Path:
+    """Return where several runs keep the prepared pictures of the same files and framing."""
+    return cache / _fingerprint(paths, framing)
+
+
 def _load(folder: Path, fingerprint: str) -> Prepared | None:
     try:
         note = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
@@ -118,7 +123,14 @@ def _load(folder: Path, fingerprint: str) -> Prepared | None:
     return Prepared(pictures, cells["hash"].tolist(), cells["error"].tolist())
 
 
-def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: bool = False) -> Prepared:
+def prepare(
+    paths: Sequence[str],
+    framing: Framing,
+    folder: Path,
+    *,
+    shared: bool = False,
+    progress: bool = False,
+) -> Prepared:
     """Decode and frame every file, or take what an earlier call left in ``folder``.
 
     Files that cannot be read are logged and marked, and the rest goes on.
@@ -127,6 +139,7 @@ def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: b
         paths: Files, or members of archives.
         framing: How a picture becomes a square; a different one, or changed files, prepare anew.
         folder: Where the prepared set is kept.
+        shared: Whether other processes may be preparing the same folder now.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -136,14 +149,15 @@ def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: b
     found = _load(folder, fingerprint)
     if found is not None:
         return found
-    unfinished = folder.with_name(folder.name + ".part")
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.part" if shared else f"{folder.name}.part")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         _write(paths, framing, unfinished, progress=progress)
         (unfinished / "prepared.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        if not (shared and _load(folder, fingerprint)):
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
     except OSError as error:
         raise DataError(f"{folder}: prepared pictures cannot be written: {error}; free some space") from error
     finally:

@@ -20,7 +20,6 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from leukonca.cells.framing import Framing
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
@@ -33,7 +32,7 @@ from leukonca.learning.bundle import save_bundle
 from leukonca.learning.callbacks import AtomicCheckpoints, History, Patience, Progress
 from leukonca.learning.division import divide, with_classes
 from leukonca.learning.losses import make_loss
-from leukonca.learning.preparation import Prepared, prepare
+from leukonca.learning.preparation import Prepared, prepare, shared_folder
 from leukonca.learning.run import Run, versions
 from leukonca.learning.settings import Precision, Settings
 from leukonca.learning.statistics import input_statistics
@@ -49,11 +48,17 @@ __all__ = ["resolved_precision", "resume", "train"]
 _LOG = logging.getLogger(__name__)
 
 # How much more than the input the prepared pictures show, so that turning and shifting need not invent.
-_MARGIN = 1.25
+# A found cell lies in the middle and fills the input, so that its surroundings have to reach farther.
+_MARGIN, _MARGIN_OF_CELL = 1.25, 1.4
 
 
 def train(
-    data: Sequence[str] | Manifest, out: Path, settings: Settings | None = None, *, progress: bool = False
+    data: Sequence[str] | Manifest,
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    cache: Path | None = None,
+    progress: bool = False,
 ) -> Run:
     """Train a new model.
 
@@ -61,6 +66,7 @@ def train(
         data: SPECs, or a manifest.
         out: Folder of the run, new or empty.
         settings: See :class:`leukonca.learning.settings.Settings`.
+        cache: Folder in which several runs share their prepared pictures; by default each keeps its own.
         progress: Whether to show progress bars.
 
     Returns:
@@ -79,7 +85,7 @@ def train(
     run = Run(out, settings, specs, resolved_precision(settings.precision))
     run.create()
     try:
-        return _begin(run, manifest, progress=progress)
+        return _begin(run, manifest, cache, progress=progress)
     except LeukoncaError:
         if not (out / "cells.csv").is_file():
             # The data do not fit the settings: leave the folder free for the next attempt.
@@ -87,8 +93,8 @@ def train(
         raise
 
 
-def _begin(run: Run, manifest: Manifest, *, progress: bool) -> Run:
-    prepared = _prepare(run, manifest, progress=progress)
+def _begin(run: Run, manifest: Manifest, cache: Path | None, *, progress: bool) -> Run:
+    prepared = _prepare(run, manifest, cache, progress=progress)
     skipped = pd.DataFrame({"path": manifest.frame["path"], "reason": prepared.errors})[~prepared.ok]
     with replacing(run.folder / "skipped.csv") as draft:
         skipped.to_csv(draft, index=False, encoding="utf-8", errors="surrogateescape")
@@ -101,7 +107,7 @@ def _begin(run: Run, manifest: Manifest, *, progress: bool) -> Run:
     return _fit(run, manifest, prepared, progress=progress)
 
 
-def resume(folder: Path, *, progress: bool = False) -> Run:
+def resume(folder: Path, *, cache: Path | None = None, progress: bool = False) -> Run:
     """Go on with an interrupted run, to the same weights as if it had not been interrupted.
 
     Raises:
@@ -117,9 +123,9 @@ def resume(folder: Path, *, progress: bool = False) -> Run:
                 f"{folder}: was interrupted before its cells were divided; train again from the manifest"
             )
         manifest = with_classes(scan(run.data, progress=progress), run.settings.classes)
-        return _begin(run, manifest, progress=progress)
+        return _begin(run, manifest, cache, progress=progress)
     manifest = run.manifest
-    prepared = _prepare(run, manifest, progress=progress)
+    prepared = _prepare(run, manifest, cache, progress=progress)
     changed = np.flatnonzero(np.array(prepared.hashes) != manifest.frame["hash"].to_numpy())
     if len(changed):
         raise DataError(
@@ -139,13 +145,13 @@ def resolved_precision(wanted: Precision) -> Precision:
     return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
-def _framing(settings: Settings) -> Framing:
-    return Framing(settings.architecture().size, settings.crop, settings.fit)
-
-
-def _prepare(run: Run, manifest: Manifest, *, progress: bool) -> Prepared:
-    canvas = _framing(run.settings).with_margin(_MARGIN)
-    return prepare(manifest.frame["path"].tolist(), canvas, run.folder / "prepared", progress=progress)
+def _prepare(run: Run, manifest: Manifest, cache: Path | None, *, progress: bool) -> Prepared:
+    framing = run.settings.framing()
+    canvas = framing.with_margin(_MARGIN_OF_CELL if framing.fit == "cell" else _MARGIN)
+    paths = manifest.frame["path"].tolist()
+    if cache is None:
+        return prepare(paths, canvas, run.folder / "prepared", progress=progress)
+    return prepare(paths, canvas, shared_folder(cache, paths, canvas), shared=True, progress=progress)
 
 
 def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) -> Run:
@@ -178,7 +184,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         ),
         settings,
         augmentation_preset(settings.augmentation),
-        _framing(settings),
+        settings.framing(),
         statistics,
         frame["path"].tolist(),
     )
@@ -198,7 +204,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         model = TrainedModel(
             network=task.best_network,
             classes=classes,
-            framing=_framing(settings),
+            framing=settings.framing(),
             normalisation=settings.normalisation,
             statistics=statistics,
             loss=settings.loss,
