@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import runs
 from learning.micro import picture
@@ -26,12 +27,12 @@ def rows(errors: dict[str, float]) -> list[Row]:
     ]
 
 
-def test_a_picture_is_spoilt_at_the_scale_of_the_benchmark() -> None:
-    whole = picture(3, side=90)
-    # Half the side in 200/360 of it are 0.9 · 224 px.
-    framing = Framing(16, crop=0.5)
-    canvas = frame(whole, Framing(202, crop=0.5))
-    expected = frame(corrupt(canvas, "bubble", 4, identity=8, seed=2), Framing(16))
+@pytest.mark.parametrize("framing", [Framing(16, crop=0.5), Framing(16, fit="cell", colour="nucleus")])
+def test_a_picture_is_spoilt_at_the_scale_of_the_benchmark(framing: Framing) -> None:
+    whole = picture(3, side=90)[:, :81]
+    # 224 px are 200/360 of the shorter side, so 81 px become 403.2 and 90 become 448.
+    canvas = np.array(Image.fromarray(whole).resize((403, 448), Image.Resampling.BILINEAR))
+    expected = frame(corrupt(canvas, "bubble", 4, identity=8, seed=2), framing)
     found = spoil(whole, framing, "bubble", 4, identity=8, seed=2)
     np.testing.assert_array_equal(found, expected)
     assert found.shape == (16, 16, 3)

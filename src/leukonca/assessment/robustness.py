@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from leukonca.assessment.corruptions import CORRUPTIONS, FIELD, SEVERITIES, corrupt
 from leukonca.assessment.intervals import Estimate
 from leukonca.assessment.metrics import measure
 from leukonca.assessment.predict import FIRING_SEEDS, predict
 from leukonca.assessment.views import align
-from leukonca.cells.framing import MAX_SIZE, Framing, frame
+from leukonca.cells.framing import Framing, frame
 from leukonca.cells.manifest import Manifest
 from leukonca.errors import SettingError
 from leukonca.learning.trained import TrainedModel
@@ -85,9 +86,9 @@ def spoil(
 ) -> npt.NDArray[np.uint8]:
     """Return what a model sees of a spoilt picture.
 
-    The picture is spoilt at the benchmark's scale and only then brought to the model's size: a file, a lens
-    and a bubble know nothing of the model, so every model meets the same damage to the cell, and strengths
-    mean what they mean in the benchmark. Only the part that the model looks at is worked on.
+    The whole picture is spoilt at the benchmark's scale and only then framed: a file, a lens and a bubble
+    know nothing of the model, so every model meets the same damage, strengths mean what they mean in the
+    benchmark, and a model that finds the cell or divides the light out has to do so in the spoilt picture.
 
     Args:
         picture: uint8 [H, W, 3], as decoded.
@@ -106,11 +107,13 @@ def spoil(
     """
     if not 0 < share <= 1:
         raise SettingError(f"share={share!r} must be in (0, 1]")
-    side = min(MAX_SIZE, max(8, round(FIELD * framing.crop / share)))
-    canvas = frame(picture, Framing(side, framing.crop, framing.fit))
+    height, width = picture.shape[:2]
+    scale = FIELD / (share * min(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
     if corruption != CLEAN:
         canvas = corrupt(canvas, corruption, severity, identity=identity, seed=seed)
-    return frame(canvas, Framing(framing.size, fit="stretch"))
+    return frame(canvas, framing)
 
 
 def robustness(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from leukonca._version import __version__
 from leukonca.commands import (
+    adapt,
     classify,
     crossval,
     data,
@@ -33,6 +34,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "crossval": crossval,
     "classify": classify,
+    "adapt": adapt,
     "data": data,
     "sources": sources,
     "import-published": import_published,

@@ -8,7 +8,7 @@ The header's metadata has the key ``leukonca`` with a JSON object:
   see :class:`leukonca.learning.trained.TrainedModel`.
 
 Tensors are the network's parameters, float32, under the prefix ``network.``; and ``seen.training`` and
-``seen.validation``, int64.
+``seen.validation``, int64. ``pooled.mean`` and ``pooled.spread``, float64, may be missing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from leukonca._version import __version__
 from leukonca.cells.framing import Framing
 from leukonca.errors import DataError, LeukoncaError, ModelError
 from leukonca.learning.losses import LossName
+from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.architecture import Architecture
@@ -63,6 +64,9 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
             raise ModelError(f"{target}: {name} has values that are not finite; the training has diverged")
     tensors["seen.training"] = torch.from_numpy(model.seen_training.copy())
     tensors["seen.validation"] = torch.from_numpy(model.seen_validation.copy())
+    if model.pooled is not None:
+        tensors["pooled.mean"] = torch.from_numpy(model.pooled.mean)
+        tensors["pooled.spread"] = torch.from_numpy(model.pooled.spread)
     statistics = model.statistics
     note = {
         "format": FORMAT,
@@ -178,6 +182,7 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         provenance=note["provenance"],
         seen_training=_ids(tensors, "seen.training"),
         seen_validation=_ids(tensors, "seen.validation"),
+        pooled=_pooled(network, tensors),
     )
 
 
@@ -195,6 +200,19 @@ def _weights(network: CellClassifier, tensors: dict[str, Tensor]) -> dict[str, T
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{name} has values that are not finite")
     return found
+
+
+def _pooled(network: CellClassifier, tensors: dict[str, Tensor]) -> PooledStatistics | None:
+    if "pooled.mean" not in tensors:
+        return None
+    mean, spread = tensors["pooled.mean"], tensors["pooled.spread"]
+    for name, tensor in (("mean", mean), ("spread", spread)):
+        if tensor.dtype != torch.float64 or tensor.shape != (network.pooled_length,):
+            raise ModelError(
+                f"pooled.{name} is {tensor.dtype} {list(tensor.shape)}, expected float64 "
+                f"[{network.pooled_length}]"
+            )
+    return PooledStatistics(mean.numpy(), spread.numpy())
 
 
 def _ids(tensors: dict[str, Tensor], name: str) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leukonca.cells.framing import Framing
 from leukonca.learning.losses import LossName, probabilities
+from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
 from leukonca.nca.classifier import CellClassifier
 
@@ -35,6 +36,8 @@ class TrainedModel:
         seen_training: Identities (:func:`leukonca.nca.firing.image_id`) of the pictures that it was
             trained on, int64 [n], sorted. What was seen in training is never counted in an assessment.
         seen_validation: The same for the pictures that chose the best epoch.
+        pooled: Mean and spread of the pooled features on its training cells, by which it can be adapted to
+            another laboratory; ``None`` where they are not known.
     """
 
     network: CellClassifier
@@ -46,6 +49,7 @@ class TrainedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+    pooled: PooledStatistics | None = None
 
     @property
     def device(self) -> torch.device:
