@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import _commands
+import _experiments
 import _tables
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -81,6 +82,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "image-sets": _tables.image_sets,
     "training-memory": _tables.training_memory,
     "training-runs": _tables.training_runs,
+    "eight-classes": _experiments.eight_classes,
+    "thirteen-classes": _experiments.thirteen_classes,
+    "laboratories": _experiments.laboratories,
+    "baselines": _experiments.baselines,
+    "ablations": _experiments.ablations,
+    "few-labels": _experiments.few_labels,
     "commands": _commands.commands,
     "settings": _commands.settings,
     "architecture-changes": _commands.architecture_changes,

@@ -18,6 +18,7 @@ from leukonca.assessment.prediction import Predictions
 from leukonca.cells.listing import walk
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
+from leukonca.delivery.shipped import find_shipped
 from leukonca.errors import DataError, ModelError
 from leukonca.learning.adaptation import adapt as _adapt
 from leukonca.learning.adaptation import with_pooled_statistics
@@ -187,12 +188,16 @@ class Model:
 
 
 def load(path: PathLike) -> Model:
-    """Load a model from its file, or the best model of a training run from its folder.
+    """Load a model: from its file, from the folder of a run (its best), or one of the package by name.
+
+    A file or folder of that name counts first; ``leukonca models`` lists the names.
 
     Raises:
         ModelError: There is no such model, or the file is foreign, broken or newer.
     """
     source = Path(path)
+    if not source.exists() and not source.suffix and source.name == os.fspath(path):
+        return Model(source.name, load_bundle(find_shipped(source.name).file))
     if Run.is_run(source):
         run = Run.open(source)
         if not (source / "best.safetensors").is_file():

@@ -432,3 +432,20 @@ def test_any_value_anywhere_in_the_note_gives_a_model_or_a_model_error(
     keys += [(key, inner) for key in ("architecture", "framing", "statistics") for inner in note[key]]
     rewrite(file, change(*data.draw(st.sampled_from(sorted(keys))), to=value))
     loads_or_is_refused(file)
+
+
+@pytest.mark.parametrize(
+    ("framing", "format_"),
+    [
+        (Framing(16, 0.8), 1),
+        (Framing(16, 0.8, colour="light"), 2),
+        (Framing(16, fit="cell", colour="nucleus", reach=2.5), 2),
+    ],
+)
+def test_a_framing_that_older_versions_do_not_know_has_a_higher_format(
+    tmp_path: Path, framing: Framing, format_: int
+) -> None:
+    file = tmp_path / "model.safetensors"
+    save_bundle(trained(framing=framing), file)
+    assert load_bundle(file).framing == framing
+    assert note_of(file)["format"] == format_

@@ -22,11 +22,12 @@ from leukonca.assessment.views import align
 from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, SettingError
 from leukonca.learning.preparation import read_framed
+from leukonca.learning.shapes import BaselineShape, Shape
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
 from leukonca.writing import require_writable
 
-__all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate", "require_counts"]
+__all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate", "require_counts", "said_seeds"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -222,19 +223,32 @@ def require_counts(seeds: int, resamples: int) -> None:
 
 
 def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> dict[str, str]:
-    shape, provenance = model.network.architecture, model.provenance
+    provenance = model.provenance
     facts = {
         "Model": f"{name}, {model.network.parameter_count:,} parameters",
-        "Automaton": f"{shape.grid} × {shape.grid} sites, {shape.channels} channels, {shape.steps} steps, "
-        f"firing probability {shape.firing:g}, input {shape.size} px",
+        **_shape_facts(model.network.architecture),
         "Assessed on": f"{_listed(sorted(frame['source'].unique()))}: {len(frame):,} cells",
-        "Firing seeds": f"{seeds}, averaged",
+        "Firing seeds": said_seeds(model, seeds),
         "leukonca": __version__,
     }
     if "sources" in provenance:
         facts["Trained on"] = f"{_listed(provenance['sources'])}: {len(model.seen_training):,} cells"
         facts["Training seed"] = str(provenance.get("settings", {}).get("seed", "unknown"))
     return facts
+
+
+def _shape_facts(shape: Shape) -> dict[str, str]:
+    if isinstance(shape, BaselineShape):
+        return {"Network": f"{shape.kind}, a baseline, input {shape.size} px"}
+    return {
+        "Automaton": f"{shape.grid} × {shape.grid} sites, {shape.channels} channels, {shape.steps} steps, "
+        f"firing probability {shape.firing:g}, input {shape.size} px"
+    }
+
+
+def said_seeds(model: TrainedModel, seeds: int) -> str:
+    """Return what a report says about its firing seeds."""
+    return f"{seeds}, averaged" if model.draws else "none, nothing fires"
 
 
 def _listed(names: Sequence[str]) -> str:

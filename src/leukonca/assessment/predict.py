@@ -40,7 +40,7 @@ def predict_in_parts(
         model: The model.
         paths: Files, or members of archives.
         seeds: Firing seeds 0 … ``seeds`` - 1, over which probabilities are averaged; at least 1. With 1 the
-            spread is not known.
+            spread is not known. A baseline fires nothing: it is run once, and has no spread.
         batch: Files a part.
         view: How a picture is framed where not as the model says: a spoilt one, for instance.
         progress: Whether to show a progress bar.
@@ -81,6 +81,8 @@ def _parts(
 def _average(
     model: TrainedModel, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    if not model.draws:
+        seeds = 1
     every = np.stack([model.probabilities(pictures, images, seed) for seed in range(seeds)])
     mean = every.mean(axis=0)
     if seeds == 1:

@@ -22,6 +22,7 @@ from leukonca.commands import (
     doctor,
     evaluate,
     import_published,
+    models,
     sources,
     train,
 )
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "classify": classify,
     "adapt": adapt,
     "data": data,
+    "models": models,
     "sources": sources,
     "import-published": import_published,
     "demo": demo,

@@ -29,7 +29,10 @@ def parser() -> ArgumentParser:
         "firing seeds. A file that cannot be read becomes a row with its reason; the exit code is then 1."
     )
     classifying.add_argument(
-        "model", type=str, metavar="MODEL", help="model file, or folder of a training run"
+        "model",
+        type=str,
+        metavar="MODEL",
+        help="model file, folder of a training run, or name of a model that comes along (see models)",
     )
     classifying.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders with pictures")
     classifying.add_argument(

@@ -23,7 +23,10 @@ def parser() -> ArgumentParser:
         "the model was trained on are recognised by their content and left out."
     )
     evaluating.add_argument(
-        "model", type=str, metavar="MODEL", help="model file, or folder of a training run"
+        "model",
+        type=str,
+        metavar="MODEL",
+        help="model file, folder of a training run, or name of a model that comes along (see models)",
     )
     add_data(evaluating, required=False)
     evaluating.add_argument(

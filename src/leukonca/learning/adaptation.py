@@ -12,7 +12,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -29,14 +29,26 @@ from leukonca.learning.balance import limit_per_class
 from leukonca.learning.geometry import SYMMETRIES, views
 from leukonca.learning.pooled import PooledStatistics, shrunk
 from leukonca.learning.preparation import read_framed
-from leukonca.learning.refit import choose_penalty, fold_in, refit, weights_of
+from leukonca.learning.refit import Weights, choose_penalty, fold_in, refit, weights_of
 from leukonca.learning.statistics import normalise
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import project
 
-__all__ = ["FEWEST_LABELS", "SOURCE_CELLS", "adapt", "can_adapt", "describe", "with_pooled_statistics"]
+__all__ = [
+    "FEWEST_LABELS",
+    "SOURCE_CELLS",
+    "Observed",
+    "adapt",
+    "can_adapt",
+    "choose_cells",
+    "describe",
+    "fit",
+    "observe",
+    "source_of",
+    "with_pooled_statistics",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,7 +69,11 @@ Ids = npt.NDArray[np.int64]
 
 def can_adapt(model: TrainedModel) -> bool:
     """Whether a model has what adaptation works on: pooled features and a head of two layers."""
-    return _mlp_head(model.network) is not None
+    try:
+        _parts(model.network)
+    except ModelError:
+        return False
+    return True
 
 
 def describe(model: TrainedModel, pictures: Pictures, images: Ids) -> PooledStatistics:
@@ -127,26 +143,86 @@ def adapt(
         ModelError: The model has no pooled statistics, or a head that cannot be adapted.
         SettingError: ``labels`` or ``seed`` is out of range.
     """
+    source_of(model)
+    cells = observe(model, choose_cells(model, manifest, labels, seed), progress=progress)
+    return fit(model, cells, labelled=labels != 0, seed=seed, name=name)
+
+
+def choose_cells(model: TrainedModel, manifest: Manifest, labels: int | None, seed: int) -> Manifest:
+    """Return the cells that :func:`adapt` uses.
+
+    Raises:
+        DataError: Fewer than two types that the model knows are labelled, where labels are asked for.
+        SettingError: ``labels`` or ``seed`` is out of range.
+    """
     if labels is not None and labels != 0 and labels < FEWEST_LABELS:
         raise SettingError(f"labels={labels} must be 0, or at least {FEWEST_LABELS} a type")
     if seed < 0:
         raise SettingError(f"seed={seed} must be at least 0")
-    source = _source(model)
-    if labels != 0:
-        manifest = _labelled(manifest, model.classes)
-        if labels:
-            codes = manifest.frame["label"].astype("category").cat.codes.to_numpy(dtype=np.int64)
-            manifest = manifest.subset(limit_per_class(codes, labels, seed))
+    if labels == 0:
+        return manifest
+    manifest = _labelled(manifest, model.classes)
+    if labels is None:
+        return manifest
+    codes = manifest.frame["label"].astype("category").cat.codes.to_numpy(dtype=np.int64)
+    return manifest.subset(limit_per_class(codes, labels, seed))
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Cells as the automaton sees them.
+
+    Attributes:
+        manifest: The n readable cells, each picture once.
+        images: int64 [n], their identities.
+        features: float64 [V, n, P], their pooled features in every orientation and under every firing seed.
+    """
+
+    manifest: Manifest
+    images: Ids
+    features: Floats
+
+    def take(self, manifest: Manifest) -> Observed:
+        """Return those of some of the files; files that were left out stay left out."""
+        place = {path: row for row, path in enumerate(self.manifest.frame["path"])}
+        rows = np.array([place[path] for path in manifest.frame["path"] if path in place], dtype=np.int64)
+        return Observed(self.manifest.subset(rows), self.images[rows], self.features[:, rows])
+
+
+def observe(model: TrainedModel, manifest: Manifest, *, progress: bool = False) -> Observed:
+    """Run the automaton on cells in all eight orientations under two firing seeds.
+
+    Raises:
+        ModelError: The model cannot be adapted.
+    """
     cells = _read(manifest.frame["path"].tolist(), model, "reading", progress=progress)
-    manifest = manifest.subset(cells.rows)
+    features = _pooled(model, cells.pictures, cells.images, symmetries=SYMMETRIES, progress=progress)
+    return Observed(manifest.subset(cells.rows), cells.images, features)
+
+
+def fit(
+    model: TrainedModel, cells: Observed, *, labelled: bool, seed: int = 0, name: str = ""
+) -> TrainedModel:
+    """Fit a model to observed cells; see :func:`adapt`.
+
+    Args:
+        model: The model that observed them.
+        cells: Of the new laboratory.
+        labelled: Whether to learn from their labels.
+        seed: What provenance calls the seed.
+        name: What provenance calls the parent.
+
+    Raises:
+        DataError: There are fewer than two cells.
+        ModelError: The model cannot be adapted.
+    """
+    source, manifest = source_of(model), cells.manifest
     if len(manifest) < 2:
         raise DataError(
             f"{len(manifest)} readable cells are too few to adapt to; give some of each type, better dozens"
         )
-    features = _pooled(model, cells.pictures, cells.images, symmetries=SYMMETRIES, progress=progress)
-    target = shrunk(source, PooledStatistics.of(features), len(manifest))
-    network = copy.deepcopy(model.network)
-    head = _head(network)
+    target = shrunk(source, PooledStatistics.of(cells.features), len(manifest))
+    network, head = _parts(copy.deepcopy(model.network))
     weights = weights_of(head, source.mean, source.spread)
     note: dict[str, Any] = {
         "parent": name,
@@ -154,28 +230,14 @@ def adapt(
         "leukonca": __version__,
         "sources": sorted(manifest.frame["source"].unique()),
         "cells": len(manifest),
-        "labels": {} if labels == 0 else dict(sorted(Counter(manifest.frame["label"]).items())),
+        "labels": {},
         "seed": seed,
     }
-    if labels != 0:
-        allowed = _allowed(manifest.frame["label"].tolist(), model.classes)
-        standardised = target.standardised(features)
-        folds = _folds(manifest, cells.images)
-        found = choose_penalty(weights, standardised, allowed, folds, model.loss)
-        if found.penalty is not None:
-            weights = refit(weights, standardised, allowed, found.penalty, model.loss)
-        note["penalty"] = found.penalty
-        note["held_out_cost"] = {str(penalty): round(cost, 6) for penalty, cost in found.costs.items()}
-        _LOG.info(
-            "%d labelled cells of %d types: %s",
-            len(manifest),
-            len(note["labels"]),
-            "the old head is kept, no new one was better on held-out cells"
-            if found.penalty is None
-            else f"a new head, penalty {found.penalty:g}",
-        )
+    if labelled:
+        standardised = target.standardised(cells.features)
+        weights, learnt = _with_labels(model, weights, standardised, manifest, cells.images)
+        note |= learnt
     fold_in(head, weights, target.mean, target.spread)
-    provenance = {**model.provenance, "adapted": [*model.provenance.get("adapted", []), note]}
     # What was fitted on other weights is not taken over: only what is named here.
     return TrainedModel(
         network=network,
@@ -184,15 +246,39 @@ def adapt(
         normalisation=model.normalisation,
         statistics=model.statistics,
         loss=model.loss,
-        provenance=provenance,
+        provenance={**model.provenance, "adapted": [*model.provenance.get("adapted", []), note]},
         seen_training=np.union1d(model.seen_training, cells.images),
         seen_validation=model.seen_validation,
         pooled=target,
     )
 
 
-def _source(model: TrainedModel) -> PooledStatistics:
-    _head(model.network)
+def _with_labels(
+    model: TrainedModel, weights: Weights, features: Floats, manifest: Manifest, images: Ids
+) -> tuple[Weights, dict[str, Any]]:
+    """The head learnt anew, and what provenance says of it."""
+    labels = manifest.frame["label"].tolist()
+    allowed = _allowed(labels, model.classes)
+    found = choose_penalty(weights, features, allowed, _folds(manifest, images), model.loss)
+    if found.penalty is None:
+        _LOG.info("the old head is kept: no new one was better on held-out cells")
+    else:
+        _LOG.info("a new head, learnt from %d cells with the penalty %g", len(labels), found.penalty)
+        weights = refit(weights, features, allowed, found.penalty, model.loss)
+    return weights, {
+        "labels": dict(sorted(Counter(labels).items())),
+        "penalty": found.penalty,
+        "held_out_cost": {str(penalty): round(cost, 6) for penalty, cost in found.costs.items()},
+    }
+
+
+def source_of(model: TrainedModel) -> PooledStatistics:
+    """Return what the features of a model are like on its training cells.
+
+    Raises:
+        ModelError: It does not know, or cannot be adapted.
+    """
+    _parts(model.network)
     if model.pooled is None:
         raise ModelError(
             "the model file does not say what its features are like on its training cells; name the image "
@@ -201,21 +287,17 @@ def _source(model: TrainedModel) -> PooledStatistics:
     return model.pooled
 
 
-def _mlp_head(network: nn.Module) -> nn.Sequential | None:
-    # The conv head is a sequence as well, but it sees the grid.
+def _parts(network: nn.Module) -> tuple[CellClassifier, nn.Sequential]:
+    """The automaton and its head of two layers."""
+    # The conv head has layers as well, but it sees the grid.
     if isinstance(network, CellClassifier) and network.architecture.head == "mlp":
-        return network.head if isinstance(network.head, nn.Sequential) else None
-    return None
-
-
-def _head(network: nn.Module) -> nn.Sequential:
-    head = _mlp_head(network)
-    if head is None:
-        raise ModelError(
-            "this model cannot be adapted: only an automaton can whose head is 'mlp', as in the presets "
-            "base, tiny and paper"
-        )
-    return head
+        head = network.head
+        if isinstance(head, nn.Sequential):
+            return network, head
+    raise ModelError(
+        "this model cannot be adapted: only an automaton can whose head is 'mlp', as in the presets base, "
+        "tiny and paper"
+    )
 
 
 def _labelled(manifest: Manifest, classes: Sequence[str]) -> Manifest:
@@ -290,7 +372,8 @@ def _pooled(
     model: TrainedModel, pictures: Pictures, images: Ids, *, symmetries: int, progress: bool
 ) -> Floats:
     """The pooled features of some orientations under some firing seeds, float64 [V, n, P]."""
-    network = model.network.eval()
+    network, _ = _parts(model.network)
+    network.eval()
     size = model.framing.size
     parts = []
     with tqdm(total=len(pictures), desc="adapting", unit=" cells", disable=not progress) as bar:

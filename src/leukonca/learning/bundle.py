@@ -2,13 +2,15 @@
 
 The header's metadata has the key ``leukonca`` with a JSON object:
 
-- ``format``: 1. A higher number is refused.
+- ``format``: 1, or 2 where older versions would not know how to use it: for a baseline, and for framings that
+  find the cell or correct its colours. A higher number is refused.
 - ``leukonca``: the version that wrote the file.
 - ``architecture``, ``classes``, ``framing``, ``normalisation``, ``statistics``, ``loss``, ``provenance``:
   see :class:`leukonca.learning.trained.TrainedModel`.
 
-Tensors are the network's parameters, float32, under the prefix ``network.``; and ``seen.training`` and
-``seen.validation``, int64. ``pooled.mean`` and ``pooled.spread``, float64, may be missing.
+Tensors are the network's parameters and running statistics, float32, under the prefix ``network.``; and
+``seen.training`` and ``seen.validation``, int64. ``pooled.mean`` and ``pooled.spread``, float64, may be
+missing.
 """
 
 from __future__ import annotations
@@ -28,17 +30,19 @@ from torch import Tensor
 from leukonca._version import __version__
 from leukonca.cells.framing import Framing
 from leukonca.errors import DataError, LeukoncaError, ModelError
+from leukonca.learning.baselines import Baseline, MissingMonaiError
 from leukonca.learning.losses import LossName
+from leukonca.learning.networks import Network, build
 from leukonca.learning.pooled import PooledStatistics
+from leukonca.learning.shapes import shape_from_dict
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.architecture import Architecture
-from leukonca.nca.classifier import CellClassifier
 from leukonca.writing import replacing
 
 __all__ = ["FORMAT", "load_bundle", "save_bundle"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _KEY: Final = "leukonca"
 _NETWORK: Final = "network."
 # A hostile header must not make us allocate: no automaton of this package is anywhere near.
@@ -57,7 +61,7 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     tensors = {
         _NETWORK + name: tensor.detach().cpu().float().contiguous()
-        for name, tensor in model.network.state_dict().items()
+        for name, tensor in _kept(model.network).items()
     }
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -67,13 +71,15 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
     if model.pooled is not None:
         tensors["pooled.mean"] = torch.from_numpy(model.pooled.mean)
         tensors["pooled.spread"] = torch.from_numpy(model.pooled.spread)
-    statistics = model.statistics
+    statistics, framing = model.statistics, asdict(model.framing)
+    if model.framing.fit != "cell" and model.framing.colour == "as_is":
+        del framing["colour"], framing["reach"]
     note = {
-        "format": FORMAT,
+        "format": FORMAT if isinstance(model.network, Baseline) or len(framing) > 3 else 1,
         "leukonca": __version__,
         "architecture": model.network.architecture.to_dict(),
         "classes": list(model.classes),
-        "framing": asdict(model.framing),
+        "framing": framing,
         "normalisation": model.normalisation,
         "statistics": None
         if statistics is None
@@ -118,6 +124,8 @@ def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
         ) from error
     try:
         return _build(note, tensors)
+    except MissingMonaiError as error:
+        raise ModelError(f"{source}: {error}") from error
     except (LeukoncaError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(
@@ -141,12 +149,13 @@ def _note(source: Path, header: str) -> dict[str, Any]:
 
 
 def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
-    architecture = Architecture.from_dict(note["architecture"])
-    widest = max(architecture.channels, architecture.hidden, architecture.head_hidden)
-    if widest > _WIDEST or architecture.steps > _MOST_STEPS:
-        raise ModelError(
-            f"an architecture of {widest} channels and {architecture.steps} steps is out of bounds"
-        )
+    architecture = shape_from_dict(note["architecture"])
+    if isinstance(architecture, Architecture):
+        widest = max(architecture.channels, architecture.hidden, architecture.head_hidden)
+        if widest > _WIDEST or architecture.steps > _MOST_STEPS:
+            raise ModelError(
+                f"an architecture of {widest} channels and {architecture.steps} steps is out of bounds"
+            )
     if not isinstance(note["classes"], list):
         raise ModelError(f"classes {note['classes']!r} are not a list")
     classes = tuple(note["classes"])
@@ -167,11 +176,11 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         raise ModelError("provenance is not a table")
     # The shapes are compared before memory is taken, so that only what the file really holds is allocated.
     with torch.device("meta"):
-        weights = _weights(CellClassifier(architecture, len(classes)), tensors)
+        weights = _weights(build(architecture, len(classes)), tensors)
     # Start weights are drawn, though only to be replaced: not from the caller's stream.
     with torch.random.fork_rng(devices=[]):
-        network = CellClassifier(architecture, len(classes))
-    network.load_state_dict(weights)
+        network = build(architecture, len(classes))
+    network.load_state_dict(weights, strict=False)  # the names are compared above
     return TrainedModel(
         network=network.eval(),
         classes=classes,
@@ -186,8 +195,13 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
     )
 
 
-def _weights(network: CellClassifier, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    expected = network.state_dict()
+def _kept(network: Network) -> dict[str, Tensor]:
+    # Batch normalisation counts its batches in whole numbers, which only training would need.
+    return {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+
+
+def _weights(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    expected = _kept(network)
     found = {name.removeprefix(_NETWORK): t for name, t in tensors.items() if name.startswith(_NETWORK)}
     if odd := sorted(set(expected) ^ set(found)):
         raise ModelError(f"weights are missing or not expected: {', '.join(odd)}")
@@ -202,8 +216,8 @@ def _weights(network: CellClassifier, tensors: dict[str, Tensor]) -> dict[str, T
     return found
 
 
-def _pooled(network: CellClassifier, tensors: dict[str, Tensor]) -> PooledStatistics | None:
-    if "pooled.mean" not in tensors:
+def _pooled(network: Network, tensors: dict[str, Tensor]) -> PooledStatistics | None:
+    if "pooled.mean" not in tensors or isinstance(network, Baseline):
         return None
     mean, spread = tensors["pooled.mean"], tensors["pooled.spread"]
     for name, tensor in (("mean", mean), ("spread", spread)):

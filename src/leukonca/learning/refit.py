@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from leukonca.learning.losses import LossName, probabilities
 
-__all__ = ["PENALTIES", "Fitted", "choose_penalty", "fold_in", "refit", "weights_of"]
+__all__ = ["PENALTIES", "Fitted", "Weights", "choose_penalty", "fold_in", "refit", "weights_of"]
 
 PENALTIES: Final = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Strengths among which cross-validation chooses, the strongest first."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
 from leukonca.cells.framing import Colour, Fit, Framing
 from leukonca.errors import SettingError
 from leukonca.learning.balance import Balance, WeightScheme
+from leukonca.learning.shapes import Shape, shape_of
 from leukonca.learning.variation import preset as augmentation_preset
-from leukonca.nca.architecture import Architecture, PoolingKind, preset
+from leukonca.nca.architecture import PoolingKind
 
 __all__ = ["AS_PUBLISHED", "ArchitectureChanges", "LossName", "Normalisation", "Precision", "Settings"]
 
@@ -42,8 +43,9 @@ class Settings:
     """Settings of a training run.
 
     Attributes:
-        preset: Architecture: ``base``, ``tiny``, ``paper``, ``paper_simple`` or ``paper_conv``.
-        change: What to change in that architecture.
+        preset: Architecture: ``base``, ``tiny``, ``paper``, ``paper_simple`` or ``paper_conv``; or a baseline
+            to compare with: ``resnet18``, ``seresnext50``, ``densenet121`` or ``efficientnet_b0``.
+        change: What to change in that architecture; of a baseline only ``size``.
         classes: Class set to train on: ``auto`` (the labels as they are), ``five``, ``eight`` or
             ``thirteen``; finer labels go to the coarser class, and cells without a place are left out.
         crop: Share of the picture's side that the model looks at, from the centre, in (0, 1].
@@ -157,14 +159,14 @@ class Settings:
         augmentation_preset(self.augmentation)
         self.framing()
 
-    def architecture(self) -> Architecture:
+    def architecture(self) -> Shape:
         """Return the preset's architecture with the changes.
 
         Raises:
             SettingError: The preset is unknown or the changes do not fit together.
         """
         changes = {name: value for name, value in asdict(self.change).items() if value is not None}
-        return replace(preset(self.preset), **changes)
+        return shape_of(self.preset, changes)
 
     def framing(self) -> Framing:
         """Return how a picture becomes the input.

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from leukonca.cells.framing import Framing
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.losses import LossName, probabilities
+from leukonca.learning.networks import Network
 from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
-from leukonca.nca.classifier import CellClassifier
 
 __all__ = ["TrainedModel"]
 
@@ -26,7 +27,7 @@ class TrainedModel:
     """A network, its classes, and the way from a picture to its input.
 
     Attributes:
-        network: The automaton.
+        network: The automaton or baseline.
         classes: Names of its outputs, in their order.
         framing: How a decoded picture becomes the square input.
         normalisation: How the input is normalised.
@@ -40,7 +41,7 @@ class TrainedModel:
             another laboratory; ``None`` where they are not known.
     """
 
-    network: CellClassifier
+    network: Network
     classes: tuple[str, ...]
     framing: Framing
     normalisation: Normalisation
@@ -55,6 +56,11 @@ class TrainedModel:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.network.parameters()).device
+
+    @property
+    def draws(self) -> bool:
+        """Whether its answers depend on a firing seed; those of a baseline do not."""
+        return not isinstance(self.network, Baseline)
 
     def with_statistics(self, statistics: InputStatistics) -> TrainedModel:
         """Return the same model with other input statistics."""
@@ -77,7 +83,7 @@ class TrainedModel:
             images: Identities of the pictures, int64 [B].
             seed: Firing seed.
         """
-        # The automaton has no dropout or batch statistics, but its pooling or head might one day.
+        # As for evaluation: a baseline would else drop values and look at the whole batch.
         self.network.eval()
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         logits = self.network(self.normalised(pictures), ids, seed)

@@ -34,13 +34,13 @@ from leukonca.learning.bundle import save_bundle
 from leukonca.learning.callbacks import AtomicCheckpoints, History, Patience, Progress
 from leukonca.learning.division import divide, with_classes
 from leukonca.learning.losses import make_loss
+from leukonca.learning.networks import build, require_buildable
 from leukonca.learning.preparation import Prepared, prepare, shared_folder
 from leukonca.learning.run import Run, versions
 from leukonca.learning.settings import Precision, Settings
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.task import ClassificationTask
 from leukonca.learning.trained import TrainedModel
-from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import class_set_of
 from leukonca.writing import replacing
@@ -81,6 +81,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; the run can be resumed.
     """
     settings = settings or Settings()
+    require_buildable(settings.architecture())
     manifest = data if isinstance(data, Manifest) else scan(data, progress=progress)
     specs = () if isinstance(data, Manifest) else tuple(data)
     manifest = with_classes(manifest, settings.classes)
@@ -114,10 +115,12 @@ def resume(folder: Path, *, cache: Path | None = None, progress: bool = False) -
 
     Raises:
         DataError: The folder is not that of a run, or its pictures have changed since.
+        SettingError: The run is of a baseline, and MONAI is not installed.
         TrainingError: The training diverged, or its files are damaged or cannot be written.
         KeyboardInterrupt: Ctrl-C; the run can be resumed again.
     """
     run = Run.open(folder)
+    require_buildable(run.settings.architecture())
     if not (folder / "cells.csv").is_file():
         # Killed before the cells were divided: nothing to lose, begin again in the same folder.
         if not run.data:
@@ -172,7 +175,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
     # Only the start weights come from a stream, and that stream is put back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = CellClassifier(settings.architecture(), len(classes))
+        network = build(settings.architecture(), len(classes))
     weights = None
     if settings.balance == "weights":
         weights = class_weights(training.labels, len(classes), scheme=settings.weight_scheme).tolist()
@@ -290,7 +293,7 @@ def _provenance(run: Run, manifest: Manifest, row: dict[str, float]) -> dict[str
         "validation": {name: row[f"val/{name}"] for name in ("loss", "accuracy", "macro_f1")},
         "settings": settings.to_dict(),
         "precision": run.precision,
-        "versions": versions(),
+        "versions": versions(settings.architecture()),
     }
 
 
