@@ -59,6 +59,9 @@ def test_a_model_is_adapted_and_tested_on_the_other_cells(
     else:
         assert code == 0
         assert "6 of 21 cells were used (split: test)." in err
+        page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+        assert ": 15 cells with labels" in page
+        assert ": 18 cells" in page  # of its own training
 
 
 def test_pictures_need_no_folders_of_types_where_no_label_is_read(tmp_path: Path) -> None:

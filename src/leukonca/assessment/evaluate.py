@@ -231,9 +231,17 @@ def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> d
         "Firing seeds": said_seeds(model, seeds),
         "leukonca": __version__,
     }
+    adapted = provenance.get("adapted", [])
     if "sources" in provenance:
-        facts["Trained on"] = f"{_listed(provenance['sources'])}: {len(model.seen_training):,} cells"
+        trained = len(model.seen_training) - sum(note["cells"] for note in adapted)
+        facts["Trained on"] = f"{_listed(provenance['sources'])}: {trained:,} cells"
         facts["Training seed"] = str(provenance.get("settings", {}).get("seed", "unknown"))
+    if adapted:
+        facts["Adapted to"] = "; ".join(
+            f"{_listed(note['sources'])}: {note['cells']:,} cells {'with' if note['labels'] else 'without'} "
+            "labels"
+            for note in adapted
+        )
     return facts
 
 
