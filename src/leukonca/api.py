@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from leukonca.learning.settings import ArchitectureChanges, Settings
 from leukonca.learning.trained import TrainedModel
 from leukonca.learning.training import resume as _resume
 from leukonca.learning.training import train as _train
+from leukonca.nca.settling import Settling
 
 __all__ = ["Model", "Training", "evaluate", "files_of", "load", "resume", "train"]
 
@@ -73,6 +74,19 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """Names of its classes, in the order of its outputs."""
         return self.trained.classes
+
+    def settling(self, tolerance: float | None) -> Model:
+        """Return the same model, which stops a picture where its probabilities have settled.
+
+        Args:
+            tolerance: The largest change that counts as none; ``None``: take all steps. See
+                :class:`leukonca.nca.settling.Settling`.
+
+        Raises:
+            SettingError: ``tolerance`` is outside [0, 1].
+        """
+        settling = None if tolerance is None else Settling(tolerance)
+        return replace(self, trained=self.trained.with_settling(settling))
 
     def classify(
         self, paths: PathLike | Sequence[PathLike], *, seeds: int = FIRING_SEEDS, progress: bool = False

@@ -18,6 +18,7 @@ from leukonca.errors import DataError, SettingError
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import image_id
+from leukonca.nca.settling import Settling
 
 
 def one_by_one(model: TrainedModel, paths: list[str], seeds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,3 +169,25 @@ def test_target_statistics_are_those_of_the_very_cells(tmp_path: Path) -> None:
 def test_target_statistics_need_a_readable_cell(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         with_target_statistics(runs.model(), [str(tmp_path / "missing.png")])
+
+
+def test_settled_predictions_say_how_many_steps_they_took() -> None:
+    model, paths = runs.model(), [*runs.paths("test"), "no-such-file.png"]
+    steps = model.network.architecture.steps
+    assert predict(model, paths).steps is None
+    all_of_them, none = (
+        predict(model.with_settling(Settling(tolerance, every=1, least=1)), paths, seeds=2, batch=3)
+        for tolerance in (0.0, 1.0)
+    )
+    assert all_of_them.steps is not None
+    assert none.steps is not None
+    np.testing.assert_array_equal(none.steps[:-1], 1)
+    assert np.isnan(none.steps[-1])
+    assert (all_of_them.steps[:-1] <= steps).all()
+    assert list(none.to_frame()["steps"][:-1]) == [1.0] * (len(paths) - 1)
+    # Where no picture stops early, nothing is different.
+    kept = all_of_them.steps == steps
+    expected = predict(model, paths, seeds=2)
+    np.testing.assert_allclose(
+        all_of_them.probabilities[kept], expected.probabilities[kept], rtol=0, atol=1e-6
+    )

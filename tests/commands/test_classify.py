@@ -40,6 +40,23 @@ def test_a_table_is_what_python_gives(
     assert counts == {name: expected.labels.count(name) for name in expected.classes}
 
 
+def test_settled_pictures_stop_early_and_the_steps_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, out = runs.paths("test"), tmp_path / "table.csv"
+    assert classify(model(), *paths, "--out", out, "--settle", 0.5) == 0
+    trained = leukonca.load(model())
+    expected = trained.settling(0.5).classify(paths)
+    pd.testing.assert_frame_equal(Predictions.read(out).to_frame(), expected.to_frame(), check_exact=True)
+    assert expected.steps is not None
+    every = trained.trained.network.architecture.steps
+    assert expected.steps.mean() < every
+    said = f"{expected.steps.mean():.1f} of {every} steps on average"
+    assert capsys.readouterr().out.splitlines()[-1].strip() == said
+    assert classify(model(), *paths, "--settle", 2) == 2
+    assert "settle=2.0: a change of a probability is in [0, 1]" in capsys.readouterr().err
+
+
 def test_without_a_file_the_same_table_is_written_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

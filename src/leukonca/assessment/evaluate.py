@@ -202,7 +202,7 @@ def evaluate(
         predictions=aligned,
         truth=truth,
         title=f"Assessment of the model {name}",
-        facts=_facts(model, name, frame, seeds),
+        facts=_facts(model, name, frame, seeds, predictions),
         groups=frame["group"].tolist() if (frame["group"] != "").any() else None,
         notes=notes,
         history=history,
@@ -222,7 +222,9 @@ def require_counts(seeds: int, resamples: int) -> None:
             raise SettingError(f"{option}={value} must be at least {least}")
 
 
-def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> dict[str, str]:
+def _facts(
+    model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int, predictions: Predictions
+) -> dict[str, str]:
     provenance = model.provenance
     facts = {
         "Model": f"{name}, {model.network.parameter_count:,} parameters",
@@ -231,6 +233,11 @@ def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> d
         "Firing seeds": said_seeds(model, seeds),
         "leukonca": __version__,
     }
+    if model.settling is not None and predictions.steps is not None:
+        facts["Steps"] = (
+            f"{np.nanmean(predictions.steps):.1f} of {model.steps} on average; a picture stops where no "
+            f"probability changes by more than {model.settling.tolerance:g}"
+        )
     adapted = provenance.get("adapted", [])
     if "sources" in provenance:
         trained = len(model.seen_training) - sum(note["cells"] for note in adapted)

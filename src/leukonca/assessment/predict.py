@@ -67,38 +67,47 @@ def _parts(
             errors = [error for _, _, error in part]
             good = [row for row, error in enumerate(errors) if not error]
             probabilities = np.full((len(part), len(model.classes)), np.nan)
-            spread = np.full(len(part), np.nan)
+            spread, steps = np.full(len(part), np.nan), np.full(len(part), np.nan)
             if good:
                 pictures = np.stack([picture for picture, _, _ in part if picture is not None])
                 images = np.array([image_id(part[row][1]) for row in good], dtype=np.int64)
-                probabilities[good], spread[good] = _average(model, pictures, images, seeds)
+                probabilities[good], spread[good], steps[good] = _average(model, pictures, images, seeds)
             yield Predictions(
-                model.classes, list(paths[start : start + batch]), probabilities, spread, errors
+                model.classes,
+                list(paths[start : start + batch]),
+                probabilities,
+                spread,
+                errors,
+                steps=None if model.settling is None else steps,
             )
             bar.update(len(part))
 
 
 def _average(
     model: TrainedModel, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     if not model.draws:
         seeds = 1
-    every = np.stack([model.probabilities(pictures, images, seed) for seed in range(seeds)])
+    runs = [model.probabilities_and_steps(pictures, images, seed) for seed in range(seeds)]
+    every = np.stack([probabilities for probabilities, _ in runs])
+    steps = np.mean([taken for _, taken in runs], axis=0)
     mean = every.mean(axis=0)
     if seeds == 1:
-        return mean, np.full(len(mean), np.nan)
+        return mean, np.full(len(mean), np.nan), steps
     winners = mean.argmax(axis=1)
-    return mean, every[:, np.arange(len(mean)), winners].std(axis=0)
+    return mean, every[:, np.arange(len(mean)), winners].std(axis=0), steps
 
 
 def join(parts: Sequence[Predictions], classes: tuple[str, ...]) -> Predictions:
     """Return the rows of all parts in their order; no part gives no rows."""
+    steps = [part.steps for part in parts if part.steps is not None]
     return Predictions(
         classes=classes,
         paths=[path for part in parts for path in part.paths],
         probabilities=np.concatenate([np.empty((0, len(classes))), *(part.probabilities for part in parts)]),
         spread=np.concatenate([np.empty(0), *(part.spread for part in parts)]),
         errors=[error for part in parts for error in part.errors],
+        steps=np.concatenate(steps) if steps else None,
     )
 
 

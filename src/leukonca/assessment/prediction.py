@@ -38,6 +38,8 @@ class Predictions:
             NaN where it is not known.
         errors: N reasons why a file could not be read; ``""`` where it was.
         truth: N true labels, ``""`` where unknown; ``None`` where nothing is known of any cell.
+        steps: float64 [N], steps that the automaton took, averaged over the firing seeds, NaN where the file
+            could not be read; ``None`` where it always takes all.
 
     Raises:
         DataError: Lengths disagree, a class occurs twice, a row is not a distribution, or a row without
@@ -50,6 +52,7 @@ class Predictions:
     spread: npt.NDArray[np.float64]
     errors: list[str]
     truth: list[str] | None = None
+    steps: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         # Settled once here, so that whoever holds a Predictions can trust it.
@@ -68,6 +71,8 @@ class Predictions:
         lengths = {"spread": len(self.spread), "errors": len(self.errors)}
         if self.truth is not None:
             lengths["truth"] = len(self.truth)
+        if self.steps is not None:
+            lengths["steps"] = len(self.steps)
         for name, length in lengths.items():
             if length != n:
                 raise DataError(f"predictions of {n} files have {length} entries in {name}; expected {n}")
@@ -126,14 +131,17 @@ class Predictions:
             spread=self.spread[chosen],
             errors=[self.errors[row] for row in chosen],
             truth=None if self.truth is None else [self.truth[row] for row in chosen],
+            steps=None if self.steps is None else self.steps[chosen],
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table: path, label, ``p_<class>`` for every class, spread, error, and truth if known."""
+        """Return a table: path, label, ``p_<class>`` of every class, spread, error; steps, truth if known."""
         columns: dict[str, Any] = {"path": _encodable(self.paths), "label": self.labels}
         for index, name in enumerate(self.classes):
             columns[_PREFIX + name] = self.probabilities[:, index]
         columns |= {"spread": self.spread, "error": _encodable(self.errors)}
+        if self.steps is not None:
+            columns["steps"] = self.steps
         if self.truth is not None:
             columns["truth"] = self.truth
         return pd.DataFrame(columns)
@@ -195,6 +203,7 @@ class Predictions:
                 spread=_numbers(frame, "spread", path) if "spread" in names else np.full(rows, np.nan),
                 errors=_texts(frame, "error") if "error" in names else [""] * rows,
                 truth=_texts(frame, "truth") if "truth" in names else None,
+                steps=_numbers(frame, "steps", path) if "steps" in names else None,
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

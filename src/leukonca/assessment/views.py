@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -121,21 +122,15 @@ def _merge(predictions: Predictions, classes: tuple[str, ...], places: list[int]
         probabilities=predictions.probabilities @ indicator,
         spread=predictions.spread,
         errors=predictions.errors,
+        steps=predictions.steps,
     )
     several = indicator.sum(axis=0) > 1
     spread = np.where(several[summed.predicted], np.nan, predictions.spread)
-    return Predictions(classes, summed.paths, summed.probabilities, spread, summed.errors)
+    return replace(summed, spread=spread)
 
 
 def _with_truth(predictions: Predictions, truth: list[str]) -> Predictions:
-    return Predictions(
-        predictions.classes,
-        predictions.paths,
-        predictions.probabilities,
-        predictions.spread,
-        predictions.errors,
-        truth,
-    )
+    return replace(predictions, truth=truth)
 
 
 def _note(view: dict[str, str], foreign: Counter[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, require_file, shows_progress
+from leukonca.commands.common import add_progress, add_settle, require_file, shows_progress
 from leukonca.errors import SettingError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def parser() -> ArgumentParser:
         help=f"table to write ({', '.join(_SUFFIXES)}); without it, CSV here",
     )
     classifying.add_argument("--seeds", type=int, default=4, help="firing seeds to average over")
+    add_settle(classifying)
     add_progress(classifying)
     return classifying
 
@@ -53,10 +54,12 @@ def run(args: Namespace) -> int:
         raise SettingError(f"--out {args.out}: must end in {', '.join(_SUFFIXES)}")
     if args.out:
         require_file("--out", Path(args.out))
+    import numpy as np
+
     from leukonca import api
     from leukonca.assessment.predict import join, predict_in_parts
 
-    model = api.load(args.model).trained
+    model = api.load(args.model).settling(args.settle).trained
     files = api.files_of(args.paths)
     parts = []
     interrupted = False
@@ -76,6 +79,9 @@ def run(args: Namespace) -> int:
         table.to_csv(sys.stdout, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     broken = int((~predictions.ok).sum())
     _summarise(predictions, broken, args.out)
+    if args.out and predictions.steps is not None and broken < len(predictions):
+        every = model.steps
+        sys.stdout.write(f"        {np.nanmean(predictions.steps):.1f} of {every} steps on average\n")
     if interrupted:
         place = f" and in {args.out}" if args.out else ""
         raise KeyboardInterrupt(f"{len(predictions)} of {len(files)} files are done{place}")

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from leukonca.cells.framing import Framing
+from leukonca.errors import SettingError
 from leukonca.learning.baselines import Baseline
 from leukonca.learning.losses import LossName, probabilities
 from leukonca.learning.networks import Network
 from leukonca.learning.pooled import PooledStatistics
+from leukonca.learning.shapes import BaselineShape
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
+from leukonca.nca.settling import Settling, settle
 
 __all__ = ["TrainedModel"]
 
@@ -39,6 +42,7 @@ class TrainedModel:
         seen_validation: The same for the pictures that chose the best epoch.
         pooled: Mean and spread of the pooled features on its training cells, by which it can be adapted to
             another laboratory; ``None`` where they are not known.
+        settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
     """
 
     network: Network
@@ -51,6 +55,7 @@ class TrainedModel:
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     pooled: PooledStatistics | None = None
+    settling: Settling | None = None
 
     @property
     def device(self) -> torch.device:
@@ -62,9 +67,25 @@ class TrainedModel:
         """Whether its answers depend on a firing seed; those of a baseline do not."""
         return not isinstance(self.network, Baseline)
 
+    @property
+    def steps(self) -> int:
+        """Steps of the automaton from the picture to the decision; 0 for a baseline."""
+        shape = self.network.architecture
+        return 0 if isinstance(shape, BaselineShape) else shape.steps
+
     def with_statistics(self, statistics: InputStatistics) -> TrainedModel:
         """Return the same model with other input statistics."""
         return replace(self, statistics=statistics, normalisation="training")
+
+    def with_settling(self, settling: Settling | None) -> TrainedModel:
+        """Return the same model stopping pictures as ``settling`` says.
+
+        Raises:
+            SettingError: It is a baseline, which takes no steps.
+        """
+        if settling is not None and not self.steps:
+            raise SettingError("a baseline takes no steps, so that none can be saved; leave settle away")
+        return replace(self, settling=settling)
 
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
         """Return the network's input, float32 [B, 3, S, S], of framed pictures, uint8 [B, S, S, 3]."""
@@ -72,7 +93,6 @@ class TrainedModel:
         batch = batch.permute(0, 3, 1, 2).float() / 255
         return normalise(batch, self.normalisation, self.statistics)
 
-    @torch.inference_mode()
     def probabilities(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
     ) -> npt.NDArray[np.float64]:
@@ -83,9 +103,27 @@ class TrainedModel:
             images: Identities of the pictures, int64 [B].
             seed: Firing seed.
         """
+        return self.probabilities_and_steps(pictures, images, seed)[0]
+
+    @torch.inference_mode()
+    def probabilities_and_steps(
+        self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return what :meth:`probabilities` does, and how many steps each picture took, int64 [B]."""
         # As for evaluation: a baseline would else drop values and look at the whole batch.
         self.network.eval()
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        logits = self.network(self.normalised(pictures), ids, seed)
-        result: npt.NDArray[np.float64] = probabilities(logits, self.loss).double().cpu().numpy()
-        return result
+        inputs = self.normalised(pictures)
+        if self.settling is None or isinstance(self.network, Baseline):
+            logits = self.network(inputs, ids, seed)
+            steps = torch.full((len(ids),), self.steps)
+        else:
+            logits, steps = settle(
+                self.network,
+                inputs,
+                ids,
+                seed=seed,
+                settling=self.settling,
+                probabilities=lambda logits: probabilities(logits, self.loss),
+            )
+        return probabilities(logits, self.loss).double().cpu().numpy(), steps.cpu().numpy()

@@ -116,6 +116,22 @@ def test_another_source_or_level_is_another_library(
     assert len(list(cache.glob("*.so"))) == 3
 
 
+def test_ninja_is_found_where_pip_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ninja = tmp_path / "ninja"
+    ninja.write_text("#!/bin/sh\necho 1.13.2\n")
+    ninja.chmod(0o755)
+    monkeypatch.setattr(building.sysconfig, "get_path", lambda name, scheme: str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not cpp_extension.is_ninja_available()
+    with building._programs_found():
+        assert cpp_extension.is_ninja_available()
+    assert os.environ["PATH"] == "/nowhere"
+    monkeypatch.delenv("PATH")
+    with building._programs_found():
+        assert "/usr/bin" in os.environ["PATH"]
+    assert "PATH" not in os.environ
+
+
 def test_without_a_compiler_the_reason_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CannotBuildError, match=r"[Nn]inja|compiler|not found|No such file"):

@@ -4,6 +4,7 @@
 
 #include "backward.h"
 #include "forward.h"
+#include "layout.h"
 
 namespace {
 
@@ -31,6 +32,14 @@ int run(const Job& job, bool half) try {
 
 EXPORTED int leukonca_forward(const Job* job, int half) { return run<Forward>(*job, half); }
 EXPORTED int leukonca_backward(const Job* job, int half) { return run<Backward>(*job, half); }
+
+// Between PyTorch's layout of a state and the engine's; see layout.h. `channels` are those without padding.
+EXPORTED void leukonca_pack(const float* plain, float* packed, int batch, int channels, int rows, int columns, int threads) {
+  pack(plain, packed, batch, channels, rows, columns, threads);
+}
+EXPORTED void leukonca_unpack(const float* packed, float* plain, int batch, int channels, int rows, int columns, int threads) {
+  unpack(packed, plain, batch, channels, rows, columns, threads);
+}
 
 // Writes to `counts` (int64 [batch]) how many sites of each picture fire in all steps.
 EXPORTED int leukonca_count_firing(const Job* job, int64_t* counts) try {

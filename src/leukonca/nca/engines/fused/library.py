@@ -6,6 +6,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["Job", "Library"]
@@ -66,6 +67,27 @@ class Library:
             self.tiles = bool(self._library.leukonca_tiles())
         except AttributeError as error:
             raise OSError(f"{file}: {error}") from None
+
+    def pack(self, state: Tensor) -> Tensor:
+        """Return a state, float32 [B, C, H, W], as the engine keeps it: [B, H, C / pad, W, pad]."""
+        batch, channels, rows, columns = state.shape
+        packed = state.new_empty(batch, rows, -(-channels // self.pad), columns, self.pad)
+        self._move(self._library.leukonca_pack, state.contiguous(), packed, channels)
+        return packed
+
+    def unpack(self, packed: Tensor, channels: int) -> Tensor:
+        """Return the state [B, C, H, W] that :meth:`pack` was given."""
+        batch, rows, _, columns, _ = packed.shape
+        state = packed.new_empty(batch, channels, rows, columns)
+        self._move(self._library.leukonca_unpack, packed, state, channels)
+        return state
+
+    @staticmethod
+    def _move(function: Any, source: Tensor, target: Tensor, channels: int) -> None:
+        batch, rows, columns = (max(source.shape, target.shape, key=len)[axis] for axis in (0, 1, 3))
+        threads = max(1, min(torch.get_num_threads(), batch))
+        addresses = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (source, target))
+        function(*addresses, batch, channels, rows, columns, threads)
 
     def forward(self, job: Job, half: bool) -> None:
         """Run the steps on ``job.state``, in place."""
