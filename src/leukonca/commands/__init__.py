@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from leukonca._version import __version__
 from leukonca.commands import (
+    adapt,
     bench,
     calibrate,
     classify,
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "crossval": crossval,
     "classify": classify,
     "calibrate": calibrate,
+    "adapt": adapt,
     "data": data,
     "models": models,
     "sources": sources,
