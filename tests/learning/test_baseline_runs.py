@@ -25,11 +25,11 @@ from leukonca.cells.scan import scan
 from leukonca.errors import ModelError, SettingError
 from leukonca.learning import baselines
 from leukonca.learning.augmentation import preset as augmentation_preset
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.batches import Batch
 from leukonca.learning.bundle import load_bundle, save_bundle
 from leukonca.learning.losses import make_loss
 from leukonca.learning.networks import build
-from leukonca.learning.baselines import Baseline
 from leukonca.learning.run import Run
 from leukonca.learning.settings import ArchitectureChanges
 from leukonca.learning.statistics import InputStatistics
