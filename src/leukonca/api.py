@@ -20,6 +20,8 @@ from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.delivery.shipped import find_shipped
 from leukonca.errors import DataError, ModelError
+from leukonca.learning.adaptation import adapt as _adapt
+from leukonca.learning.adaptation import with_pooled_statistics
 from leukonca.learning.bundle import load_bundle, save_bundle
 from leukonca.learning.run import Run
 from leukonca.learning.settings import ArchitectureChanges, Settings
@@ -186,10 +188,8 @@ class Model:
             manifest = self.run.manifest
             if not (manifest.frame["split"] == "test").any():
                 raise DataError(f"{self.name}: its run kept no test cells; name other cells with --data")
-        elif isinstance(data, Manifest):
-            manifest = data
         else:
-            manifest = scan(_specs(data), progress=progress)
+            manifest = _cells(data, progress)
         metrics, _ = _evaluate(
             self.trained,
             manifest,
@@ -204,6 +204,42 @@ class Model:
             progress=progress,
         )
         return metrics
+
+    def adapt(
+        self,
+        data: PathLike | Sequence[PathLike] | Manifest,
+        *,
+        labels: int | None = None,
+        seed: int = 0,
+        source: PathLike | Sequence[PathLike] | Manifest | None = None,
+        progress: bool = False,
+    ) -> Model:
+        """Fit it to another laboratory with a few of its cells.
+
+        Args:
+            data: SPECs or a manifest of the new laboratory's cells.
+            labels: How many labels of each type to use; ``None``: all there are; 0: none, all cells are used
+                unlabelled. See :func:`leukonca.learning.adaptation.adapt`.
+            seed: Chooses the cells.
+            source: The image set that it was trained on; needed only by models whose file does not know what
+                their features are like on it.
+            progress: Whether to show progress bars.
+
+        Returns:
+            The adapted model; this one stays as it is.
+
+        Raises:
+            DataError: There are too few cells, or none that the model can express.
+            ModelError: The model cannot be adapted, or needs ``source``.
+            SettingError: ``labels`` or ``seed`` is out of range.
+        """
+        trained = self.trained
+        if source is not None:
+            trained = with_pooled_statistics(trained, _cells(source, progress), progress=progress)
+        adapted = _adapt(
+            trained, _cells(data, progress), labels=labels, seed=seed, name=self.name, progress=progress
+        )
+        return Model(f"{self.name}-adapted", adapted)
 
     def save(self, path: PathLike) -> None:
         """Write the model as one file."""
@@ -283,6 +319,10 @@ def train(
 
 def _specs(data: PathLike | Sequence[PathLike]) -> list[str]:
     return [os.fspath(spec) for spec in ([data] if isinstance(data, (str, os.PathLike)) else data)]
+
+
+def _cells(data: PathLike | Sequence[PathLike] | Manifest, progress: bool) -> Manifest:
+    return data if isinstance(data, Manifest) else scan(_specs(data), progress=progress)
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:

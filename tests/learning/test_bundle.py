@@ -24,6 +24,7 @@ from leukonca.cells.framing import Framing
 from leukonca.errors import ModelError
 from leukonca.learning.bundle import FORMAT, load_bundle, save_bundle
 from leukonca.learning.familiarity import Familiarity
+from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.statistics import InputStatistics
 from leukonca.learning.trained import TrainedModel
 from leukonca.learning.trust import Trust
@@ -133,6 +134,28 @@ def test_what_was_saved_is_loaded(tmp_path: Path, architecture: Architecture) ->
 def test_a_model_without_statistics_is_loaded(tmp_path: Path) -> None:
     save_bundle(trained(statistics=None, normalisation="picture"), tmp_path / "m.safetensors")
     assert load_bundle(tmp_path / "m.safetensors").statistics is None
+
+
+def test_what_features_are_like_is_kept_to_the_last_digit(tmp_path: Path) -> None:
+    pooled = PooledStatistics(np.linspace(-1, 1 / 3, 16), np.linspace(0.1, 2, 16))
+    save_bundle(trained(pooled=pooled), tmp_path / "model.safetensors")
+    found = load_bundle(tmp_path / "model.safetensors").pooled
+    assert found is not None
+    np.testing.assert_array_equal(found.mean, pooled.mean)
+    np.testing.assert_array_equal(found.spread, pooled.spread)
+    for name, tensor in (
+        ("pooled.mean", torch.zeros(16)),
+        ("pooled.spread", torch.zeros(15, dtype=torch.float64)),
+        ("pooled.mean", torch.full((16,), torch.nan, dtype=torch.float64)),
+    ):
+        save_bundle(trained(pooled=pooled), tmp_path / "model.safetensors")
+        rewrite(
+            tmp_path / "model.safetensors", tensors=lambda values, n=name, t=tensor: values.update({n: t})
+        )
+        assert "pooled" in refused(tmp_path / "model.safetensors")
+    save_bundle(trained(pooled=pooled), tmp_path / "model.safetensors")
+    rewrite(tmp_path / "model.safetensors", tensors=lambda values: values.pop("pooled.spread"))
+    assert "pooled.spread" in refused(tmp_path / "model.safetensors")
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path, good: bytes) -> None:

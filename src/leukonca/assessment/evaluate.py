@@ -233,14 +233,22 @@ def _facts(
         facts["Calibration"] = (
             f"temperature {model.trust.temperature:.3f}, from {len(model.trust.scores):,} held-out cells"
         )
-    if model.settling is not None and predictions.steps is not None:
+    if model.settling is not None and predictions.steps is not None and predictions.ok.any():
         facts["Steps"] = (
             f"{np.nanmean(predictions.steps):.1f} of {model.steps} on average; a picture stops where no "
             f"probability changes by more than {model.settling.tolerance:g}"
         )
+    adapted = provenance.get("adapted", [])
     if "sources" in provenance:
-        facts["Trained on"] = f"{_listed(provenance['sources'])}: {len(model.seen_training):,} cells"
+        trained = len(model.seen_training) - sum(note["cells"] for note in adapted)
+        facts["Trained on"] = f"{_listed(provenance['sources'])}: {trained:,} cells"
         facts["Training seed"] = str(provenance.get("settings", {}).get("seed", "unknown"))
+    if adapted:
+        facts["Adapted to"] = "; ".join(
+            f"{_listed(note['sources'])}: {note['cells']:,} cells {'with' if note['labels'] else 'without'} "
+            "labels"
+            for note in adapted
+        )
     return facts
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from leukonca.assessment.prediction import Predictions
 from leukonca.errors import ModelError, SettingError
 from leukonca.learning.conformal import conformal_quantile, require_coverage
-from leukonca.learning.preparation import read_framed
+from leukonca.learning.preparation import View, read_framed
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.trained import TrainedModel
 from leukonca.learning.trust import FIRING_SEEDS, FOREIGN_SHARE
@@ -37,6 +37,7 @@ def predict_in_parts(
     coverage: float | None = None,
     foreign: float = FOREIGN_SHARE,
     batch: int = 64,
+    view: View | None = None,
     progress: bool = False,
 ) -> Iterator[Predictions]:
     """Classify files, some at a time, in their order.
@@ -54,6 +55,7 @@ def predict_in_parts(
         foreign: Do not name pictures of a familiarity below this share, in [0, 1); 0 names every picture. A
             model that cannot tell names every picture, too.
         batch: Files a part.
+        view: How a picture is framed where not as the model says: a spoilt one, for instance.
         progress: Whether to show a progress bar.
 
     Yields:
@@ -81,7 +83,7 @@ def predict_in_parts(
                 coverage,
                 len(model.trust.scores),
             )
-    return _parts(model, paths, seeds, coverage, foreign, batch, progress)
+    return _parts(model, paths, seeds, coverage, foreign, batch, view, progress)
 
 
 def _parts(
@@ -91,9 +93,10 @@ def _parts(
     coverage: float | None,
     foreign: float,
     batch: int,
+    view: View | None,
     progress: bool,
 ) -> Iterator[Predictions]:
-    cells = read_framed(paths, model.framing)
+    cells = read_framed(paths, model.framing, view=view)
     with tqdm(total=len(paths), desc="classifying", unit=" cells", disable=not progress) as bar:
         for start in range(0, len(paths), batch):
             part = list(islice(cells, batch))
@@ -172,11 +175,19 @@ def predict(
     coverage: float | None = None,
     foreign: float = FOREIGN_SHARE,
     batch: int = 64,
+    view: View | None = None,
     progress: bool = False,
 ) -> Predictions:
     """Classify files; see :func:`predict_in_parts`."""
     parts = predict_in_parts(
-        model, paths, seeds=seeds, coverage=coverage, foreign=foreign, batch=batch, progress=progress
+        model,
+        paths,
+        seeds=seeds,
+        coverage=coverage,
+        foreign=foreign,
+        batch=batch,
+        view=view,
+        progress=progress,
     )
     return join(list(parts), model.classes)
 

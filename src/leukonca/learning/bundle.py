@@ -12,7 +12,8 @@ The header's metadata has the key ``leukonca`` with a JSON object:
 
 Tensors are the network's parameters and running statistics, float32, under the prefix ``network.``; and
 ``seen.training`` and ``seen.validation``, int64. With ``trust`` there are ``trust.scores`` and, where foreign
-pictures can be told, ``trust.whitening``, ``trust.centres`` and ``trust.distances``, float32.
+pictures can be told, ``trust.whitening``, ``trust.centres`` and ``trust.distances``, float32. ``pooled.mean``
+and ``pooled.spread``, float64, may be missing.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from leukonca.learning.baselines import Baseline, MissingMonaiError
 from leukonca.learning.familiarity import Familiarity
 from leukonca.learning.losses import LossName
 from leukonca.learning.networks import Network, build
+from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.shapes import shape_from_dict
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
@@ -71,6 +73,9 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
             raise ModelError(f"{target}: {name} has values that are not finite; the training has diverged")
     tensors["seen.training"] = torch.from_numpy(model.seen_training.copy())
     tensors["seen.validation"] = torch.from_numpy(model.seen_validation.copy())
+    if model.pooled is not None:
+        tensors["pooled.mean"] = torch.from_numpy(model.pooled.mean)
+        tensors["pooled.spread"] = torch.from_numpy(model.pooled.spread)
     statistics, framing = model.statistics, asdict(model.framing)
     if model.framing.fit != "cell" and model.framing.colour == "as_is":
         del framing["colour"], framing["reach"]
@@ -202,6 +207,7 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         seen_training=_ids(tensors, "seen.training"),
         seen_validation=_ids(tensors, "seen.validation"),
         trust=_trust(note["trust"], tensors) if "trust" in note else None,
+        pooled=_pooled(network, tensors),
     )
 
 
@@ -239,6 +245,19 @@ def _weights(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{name} has values that are not finite")
     return found
+
+
+def _pooled(network: Network, tensors: dict[str, Tensor]) -> PooledStatistics | None:
+    if "pooled.mean" not in tensors or isinstance(network, Baseline):
+        return None
+    mean, spread = tensors["pooled.mean"], tensors["pooled.spread"]
+    for name, tensor in (("mean", mean), ("spread", spread)):
+        if tensor.dtype != torch.float64 or tensor.shape != (network.pooled_length,):
+            raise ModelError(
+                f"pooled.{name} is {tensor.dtype} {list(tensor.shape)}, expected float64 "
+                f"[{network.pooled_length}]"
+            )
+    return PooledStatistics(mean.numpy(), spread.numpy())
 
 
 def _ids(tensors: dict[str, Tensor], name: str) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -15,6 +15,7 @@ from leukonca.errors import SettingError
 from leukonca.learning.baselines import Baseline
 from leukonca.learning.losses import LossName, probabilities
 from leukonca.learning.networks import Network
+from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.shapes import BaselineShape
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
 from leukonca.learning.trust import Trust
@@ -55,6 +56,8 @@ class TrainedModel:
         seen_training: Identities (:func:`leukonca.nca.firing.image_id`) of the pictures that it was
             trained on, int64 [n], sorted. What was seen in training is never counted in an assessment.
         seen_validation: The same for the pictures that chose the best epoch, or that ``trust`` comes from.
+        pooled: Mean and spread of the pooled features on its training cells, by which it can be adapted to
+            another laboratory; ``None`` where they are not known.
         settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
         trust: Its calibration, and what it knows of foreign pictures; ``None`` for a model without. Fitted
             for all steps; with ``settling`` it is an approximation.
@@ -69,6 +72,7 @@ class TrainedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+    pooled: PooledStatistics | None = None
     settling: Settling | None = None
     trust: Trust | None = None
 
@@ -96,10 +100,13 @@ class TrainedModel:
         """Return the same model stopping pictures as ``settling`` says.
 
         Raises:
-            SettingError: It is a baseline, which takes no steps.
+            SettingError: The model is a baseline, which has no steps.
         """
-        if settling is not None and not self.steps:
-            raise SettingError("a baseline takes no steps, so that none can be saved; leave settle away")
+        if settling is not None and isinstance(self.network, Baseline):
+            raise SettingError(
+                f"settle={settling.tolerance:g}: the baseline {self.network.architecture.kind} takes no "
+                "steps of which some could be left out; leave settle away"
+            )
         return replace(self, settling=settling)
 
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:

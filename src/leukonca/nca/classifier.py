@@ -77,6 +77,7 @@ class CellClassifier(nn.Module):
         self.architecture, self.classes = architecture, classes
         self.rule = Rule(architecture.channels, architecture.hidden, architecture.inputs)
         self.pool, length = pooling(architecture.pooling, architecture.channels)
+        self.pooled_length = 0 if architecture.head == "conv" else length
         self.head: nn.Module
         if architecture.head == "mlp":
             self.head = _mlp_head(length, architecture.head_hidden, classes)

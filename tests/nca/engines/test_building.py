@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 from torch.utils import cpp_extension
 
-from leukonca.nca.engines import fused
+from leukonca.nca.engines import auto, fused
 from leukonca.nca.engines.fused import building
 from leukonca.nca.engines.fused.building import CACHE_VARIABLE, CannotBuildError, load_library
 from leukonca.nca.engines.fused.levels import LEVELS, level_of_this_machine
@@ -137,6 +139,33 @@ def test_without_a_compiler_the_reason_is_told(cache: Path, monkeypatch: pytest.
     with pytest.raises(CannotBuildError, match=r"[Nn]inja|compiler|not found|No such file"):
         load_library(LEVEL)
     assert list(cache.glob("*.so")) == list(cache.glob("building-*")) == []
+
+
+def test_without_a_compiler_everything_runs_on_eager(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(auto.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(building, "search_path", lambda: "")
+    fused.status.cache_clear()
+    try:
+        name, why = auto.choose()
+    finally:
+        fused.status.cache_clear()
+    assert name == "eager"
+    assert why.startswith("the fused engine does not run here: ")
+
+
+@pytest.mark.skipif(LEVEL.name == "portable", reason="there is nothing to stay below")
+@pytest.mark.parametrize(("capped", "level"), [("default", "portable"), ("avx2", "avx2")])
+def test_it_stays_below_what_pytorch_is_told_to_stay_below(capped: str, level: str) -> None:
+    code = (
+        "from leukonca.nca.engines.fused.levels import level_of_this_machine; "
+        "print(level_of_this_machine().name)"
+    )
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capped}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == level
 
 
 def test_the_reason_is_one_line_of_the_compilers_many() -> None:
