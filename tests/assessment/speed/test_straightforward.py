@@ -36,7 +36,8 @@ def test_it_computes_what_the_automaton_does(shape: Architecture) -> None:
         "fc3.bias": "head.2.bias",
     }
     weights = ours.state_dict()
-    theirs.load_state_dict({name: weights[other] for name, other in names.items()})
+    shapes = {name: value.shape for name, value in theirs.state_dict().items()}
+    theirs.load_state_dict({name: weights[other].view(shapes[name]) for name, other in names.items()})
     pictures, images = torch.randn(3, 3, shape.size, shape.size), torch.tensor([4, 5, 6])
     firing = Firing(9, images, shape.firing)
     with torch.inference_mode():

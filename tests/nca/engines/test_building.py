@@ -19,7 +19,7 @@ from torch.utils import cpp_extension
 from leukonca.nca.engines import auto, fused
 from leukonca.nca.engines.fused import building
 from leukonca.nca.engines.fused.building import CACHE_VARIABLE, CannotBuildError, load_library
-from leukonca.nca.engines.fused.levels import LEVELS, level_of_this_machine
+from leukonca.nca.engines.fused.levels import LEVELS, Level, level_of_this_machine
 from leukonca.nca.engines.fused.library import Library
 
 LEVEL = level_of_this_machine()
@@ -186,6 +186,25 @@ def test_a_library_that_computes_wrong_is_not_used(
         fused.status.cache_clear()
     assert status.library is None
     assert "differs" in status.reason
+
+
+@pytest.mark.skipif(not LEVEL.half, reason="this processor does not multiply bf16 natively")
+def test_where_matrix_tiles_cannot_be_built_vectors_are_taken(
+    compiled: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(level: Level) -> Library:
+        if level.name == "amx":
+            raise CannotBuildError("brgemm was not declared")
+        return compiled
+
+    monkeypatch.setattr(fused, "level_of_this_machine", lambda: LEVELS["amx"])
+    monkeypatch.setattr(fused, "load_library", load)
+    fused.status.cache_clear()
+    try:
+        status = fused.status()
+    finally:
+        fused.status.cache_clear()
+    assert (status.level.name, status.library) == ("avx512_bf16", compiled)
 
 
 def test_a_foreign_library_is_refused(tmp_path: Path) -> None:

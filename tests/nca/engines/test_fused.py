@@ -321,6 +321,11 @@ def test_without_memory_for_its_work_it_raises_and_goes_on_working(compiled: Lib
     compiled.forward(job, False)
 
 
+def test_the_product_alone_can_be_timed(compiled: Library) -> None:
+    for half in {False, level_of_this_machine().half}:
+        compiled.multiply(half, 48, 80, 3, 2)
+
+
 def test_no_steps() -> None:
     state = start(2, 8, 6, 7)
     last, kept = fused.rollout(lively(8, 12), state, firing_of(2), 0, record=frozenset({0, 1}))

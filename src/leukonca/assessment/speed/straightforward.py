@@ -1,7 +1,8 @@
 """The paper's formulation as one would write it down, to be measured against; independent of the engines.
 
 Deutges et al., MICCAI 2024 (arXiv 2404.05584), section 2: at every step every site is computed, and a mask
-drawn from PyTorch's stream says which changes count.
+drawn from PyTorch's stream says which changes count. The two layers are written as 1×1 convolutions, the same
+function: PyTorch runs ``base`` half as fast again with them as with linear layers on a moved channel axis.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Straightforward(nn.Module):
         around = {"padding": 1, "padding_mode": "reflect", "groups": channels}
         self.p0 = nn.Conv2d(channels, channels, 3, **around)  # type: ignore[arg-type]
         self.p1 = nn.Conv2d(channels, channels, 3, **around)  # type: ignore[arg-type]
-        self.fc0 = nn.Linear(3 * channels, shape.hidden)
-        self.fc1 = nn.Linear(shape.hidden, channels, bias=False)
+        self.fc0 = nn.Conv2d(3 * channels, shape.hidden, 1)
+        self.fc1 = nn.Conv2d(shape.hidden, channels, 1, bias=False)
         nn.init.zeros_(self.fc1.weight)
         self.fc2 = nn.Linear(pooled, shape.head_hidden)
         self.fc3 = nn.Linear(shape.head_hidden, classes)
@@ -48,14 +49,14 @@ class Straightforward(nn.Module):
         """
         picture = F.pixel_unshuffle(pictures, self.shape.patch)
         batch, inputs, rows, columns = picture.shape
-        rest = picture.new_zeros(batch, self.shape.channels - inputs, rows, columns)
-        state = torch.cat((picture, rest), dim=1)
+        channels = self.shape.channels
+        state = torch.cat((picture, picture.new_zeros(batch, channels - inputs, rows, columns)), dim=1)
+        changes = (torch.arange(channels) >= inputs)[:, None, None, None]  # the picture's channels do not
         for step in range(self.shape.steps):
-            seen = torch.cat((state, self.p0(state), self.p1(state)), dim=1).permute(0, 2, 3, 1)
-            change = self.fc1(F.relu(self.fc0(seen))).permute(0, 3, 1, 2)
+            seen = torch.cat((state, self.p0(state), self.p1(state)), dim=1)
+            change = F.conv2d(F.relu(self.fc0(seen)), self.fc1.weight * changes)
             fires = draw(step) if draw else torch.rand(batch, rows, columns) < self.shape.firing
             state = state + change * fires[:, None]
-            state = torch.cat((picture, state[:, inputs:]), dim=1)
         pooled = state.amax(dim=(2, 3))
         if self.shape.pooling == "max_mean":
             pooled = torch.cat((pooled, state.mean(dim=(2, 3))), dim=1)
