@@ -35,10 +35,9 @@ from tqdm import tqdm
 from leukonca.errors import SettingError
 from leukonca.explanation.relevance_head import back_through_head, back_through_pooling, require_explainable
 from leukonca.explanation.relevance_steps import Legs, Run
-from leukonca.explanation.removal import clear_field, erase, spread_patches
+from leukonca.explanation.removal import clear_field, erase, halves, spread_patches
 from leukonca.explanation.target import Target
 from leukonca.nca.classifier import CellClassifier
-from leukonca.nca.firing import Firing, derive_seed, fires
 
 __all__ = ["EPSILON", "PATCH", "SEEDS", "Relevance", "Rule", "relevance"]
 
@@ -52,9 +51,6 @@ PATCH: Final = 4
 
 EPSILON: Final = 0.01
 """Of the epsilon rule, in units of the root mean square of a layer's values."""
-
-# Keeps the drawing of halves apart from the drawing of firing sites, which uses the same hash.
-_HALVES: Final = derive_seed(0x68616C76)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,8 +218,7 @@ def _stages(pictures: Tensor, images: Tensor, order: int, patch: int) -> Iterato
     """The empty field, and the picture with one and with the other half of its patches in that field."""
     field = clear_field(pictures)
     height, width = pictures.shape[2:]
-    firing = Firing(_HALVES, images, 0.5)
-    chosen = fires(firing, order, height // patch, width // patch)
+    chosen = halves(images, order, height // patch, width // patch)
     half = spread_patches(chosen.flatten(1), height, width, patch)
     yield field
     yield erase(pictures, ~half, field)

@@ -14,11 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from leukonca.errors import SettingError
+from leukonca.nca.firing import Firing, derive_seed, fires
 
-__all__ = ["BRIGHTEST", "clear_field", "erase", "in_patches", "spread_patches"]
+__all__ = ["BRIGHTEST", "clear_field", "erase", "halves", "in_patches", "spread_patches"]
 
 BRIGHTEST: Final = 0.1
 """The share of the pixels of a picture that counts as clear field: its brightest."""
+
+
+# Keeps the drawing of halves apart from that of firing sites, which uses the same hash.
+_HALVES: Final = derive_seed(0x68616C76)
 
 
 def clear_field(pictures: Tensor) -> Tensor:
@@ -49,6 +54,21 @@ def erase(pictures: Tensor, gone: Tensor, field: Tensor) -> Tensor:
         field: float [B, 3, H, W], of :func:`clear_field`.
     """
     return torch.where(gone[:, None], field, pictures)
+
+
+def halves(images: Tensor, order: int, rows: int, columns: int) -> Tensor:
+    """Return one random half of the patches of each picture, bool [B, rows, columns]; the rest is the other.
+
+    Each patch is drawn by itself with probability one half, by the hash that also decides firing
+    (:mod:`leukonca.nca.firing`): a picture's halves depend on its identity and ``order`` alone.
+
+    Args:
+        images: int64 [B], identities of the pictures.
+        order: The number of the drawing, from 0.
+        rows: Patches from top to bottom.
+        columns: Patches from left to right.
+    """
+    return fires(Firing(_HALVES, images, 0.5), order, rows, columns)
 
 
 def in_patches(relevance: Tensor, side: int) -> Tensor:
