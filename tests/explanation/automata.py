@@ -32,7 +32,7 @@ def lively(architecture: Architecture) -> CellClassifier:
             parameter.uniform_(-bound, bound, generator=draw)
         # Stronger than at the start, so that ReLUs switch and maxima move.
         classifier.rule.update_weight *= 2
-    return classifier.eval()
+    return classifier.eval().requires_grad_(False)
 
 
 def pictures(batch: int, size: int) -> Tensor:
