@@ -19,7 +19,7 @@ from leukonca.errors import SettingError
 from leukonca.explanation.removal import clear_field
 from leukonca.explanation.target import Target
 
-__all__ = ["Network", "gradient_times_input", "integrated_gradients", "mean_value", "occlusion"]
+__all__ = ["Network", "gradient_times_input", "integrated_gradients", "occlusion", "require_at_least_one"]
 
 Network = Callable[[Tensor, Tensor, int], Tensor]
 """``network(pictures [B, 3, S, S], images int64 [B], seed)`` gives logits [B, K]."""
@@ -28,7 +28,13 @@ _SEEDS: Final = 4
 
 
 def gradient_times_input(
-    network: Network, pictures: Tensor, images: Tensor, target: Target, *, seeds: int = _SEEDS
+    network: Network,
+    pictures: Tensor,
+    images: Tensor,
+    target: Target,
+    *,
+    seeds: int = _SEEDS,
+    first_seed: int = 0,
 ) -> Tensor:
     """Return the target's gradient times how far the picture lies from the clear field, [B, 3, S, S].
 
@@ -40,11 +46,12 @@ def gradient_times_input(
         pictures: float32 [B, 3, S, S], normalised.
         images: int64 [B], identities of the pictures.
         target: What is explained.
-        seeds: Firing seeds 0 … ``seeds`` - 1 to average over; 1 for a network that does not fire.
+        seeds: How many firing seeds to average over; 1 for a network that does not fire.
+        first_seed: The first of them.
     """
     require_at_least_one(seeds=seeds)
     field = clear_field(pictures)
-    return _mean_gradient(network, pictures, images, target, seeds) * (pictures - field)
+    return _mean_gradient(network, pictures, images, target, _range(seeds, first_seed)) * (pictures - field)
 
 
 def integrated_gradients(
@@ -55,6 +62,7 @@ def integrated_gradients(
     *,
     points: int = 16,
     seeds: int = _SEEDS,
+    first_seed: int = 0,
 ) -> Tensor:
     """Return integrated gradients from the clear field to the picture, [B, 3, S, S].
 
@@ -67,25 +75,29 @@ def integrated_gradients(
         target: What is explained.
         points: Of the quadrature.
         seeds: See :func:`gradient_times_input`.
+        first_seed: See there.
     """
     require_at_least_one(points=points, seeds=seeds)
+    firing = _range(seeds, first_seed)
     way = pictures - (field := clear_field(pictures))
     nodes, shares = np.polynomial.legendre.leggauss(points)
     total = torch.zeros_like(pictures)
     for node, share in zip((nodes + 1) / 2, shares / 2, strict=True):
-        gradient = _mean_gradient(network, field + way * float(node), images, target, seeds)
+        gradient = _mean_gradient(network, field + way * float(node), images, target, firing)
         total += gradient * float(share)
     return total * way
 
 
-def _mean_gradient(network: Network, pictures: Tensor, images: Tensor, target: Target, seeds: int) -> Tensor:
+def _mean_gradient(
+    network: Network, pictures: Tensor, images: Tensor, target: Target, seeds: range
+) -> Tensor:
     with torch.enable_grad():
         total = torch.zeros_like(pictures)
-        for seed in range(seeds):
+        for seed in seeds:
             leaf = pictures.detach().clone().requires_grad_(True)
             value = target.value(network(leaf, images, seed)).sum()
             total += torch.autograd.grad(value, leaf)[0]
-    return total / seeds
+    return total / len(seeds)
 
 
 @torch.no_grad()
@@ -98,6 +110,7 @@ def occlusion(
     window: int = 16,
     stride: int = 4,
     seeds: int = _SEEDS,
+    first_seed: int = 0,
 ) -> Tensor:
     """Return how much the target falls where a square is cleared, [B, S, S].
 
@@ -111,6 +124,7 @@ def occlusion(
         window: Side of the square, px.
         stride: From one square to the next, px; the last ones end at the border.
         seeds: See :func:`gradient_times_input`.
+        first_seed: See there.
 
     Raises:
         SettingError: The square is larger than the picture, or the stride than the square (which would
@@ -124,14 +138,15 @@ def occlusion(
             "the stride into the square"
         )
     field = clear_field(pictures)
-    whole = mean_value(network, pictures, images, target, seeds)
+    firing = _range(seeds, first_seed)
+    whole = _mean_value(network, pictures, images, target, firing)
     total, covered = pictures.new_zeros(len(pictures), height, width), pictures.new_zeros(height, width)
     for top in _starts(height, window, stride):
         for left in _starts(width, window, stride):
             square = np.s_[..., top : top + window, left : left + window]
             without = pictures.clone()
             without[square] = field[square]
-            fall = whole - mean_value(network, without, images, target, seeds)
+            fall = whole - _mean_value(network, without, images, target, firing)
             total[square] += fall[:, None, None]
             covered[square] += 1
     return total / covered
@@ -141,10 +156,12 @@ def _starts(length: int, window: int, stride: int) -> list[int]:
     return sorted({*range(0, length - window, stride), length - window})
 
 
-@torch.no_grad()
-def mean_value(network: Network, pictures: Tensor, images: Tensor, target: Target, seeds: int) -> Tensor:
-    """Return the target's mean over firing seeds 0 … ``seeds`` - 1, [B]."""
-    return torch.stack([target.value(network(pictures, images, seed)) for seed in range(seeds)]).mean(0)
+def _mean_value(network: Network, pictures: Tensor, images: Tensor, target: Target, seeds: range) -> Tensor:
+    return torch.stack([target.value(network(pictures, images, seed)) for seed in seeds]).mean(0)
+
+
+def _range(seeds: int, first: int) -> range:
+    return range(first, first + seeds)
 
 
 def require_at_least_one(**values: int) -> None:

@@ -111,6 +111,7 @@ def relevance(
     *,
     rule: Rule = "reference",
     seeds: int = SEEDS,
+    first_seed: int = 0,
     patch: int = PATCH,
     epsilon: float = EPSILON,
     exact: bool = False,
@@ -127,7 +128,8 @@ def relevance(
         images: int64 [B], their identities, which decide firing and halves.
         target: What is explained.
         rule: ``reference`` or ``epsilon``; see the module.
-        seeds: Firing seeds 0 … ``seeds`` - 1 to average over; each has its own halves.
+        seeds: How many firing seeds to average over; each has its own halves.
+        first_seed: The first of them.
         patch: Side of the patches that a picture is halved into, px; for ``reference``.
         epsilon: For ``epsilon``, relative to the values of a layer.
         exact: Compute in float64, to prove that nothing gets lost; float32 serves for use.
@@ -149,7 +151,7 @@ def relevance(
             chunk = pictures[rows], images[rows], target.rows(rows)
             several = [
                 _relevance(network, *chunk, rule, seed, patch, epsilon if rule == "epsilon" else 0.0)
-                for seed in range(seeds)
+                for seed in range(first_seed, first_seed + seeds)
             ]
             parts.append(_mean(several))
             bar.update(len(chunk[0]))
