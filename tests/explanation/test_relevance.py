@@ -51,8 +51,8 @@ def test_nothing_gets_lost(variant: str, rule: Rule) -> None:
 
 def test_float32_loses_next_to_nothing() -> None:
     network, cells = lively(VARIANTS["patch"]), pictures(3, 16)
-    found = relevance(network, cells, identities(3), TARGETS["rest"])
-    exact = relevance(network, cells, identities(3), TARGETS["rest"], exact=True)
+    found = relevance(network, cells, identities(3), TARGETS["rest"], seeds=1)
+    exact = relevance(network, cells, identities(3), TARGETS["rest"], seeds=1, exact=True)
     assert found.pixels.dtype == torch.float32
     assert float(found.completeness_error.max()) < 1e-5
     torch.testing.assert_close(found.pixels.double(), exact.pixels, rtol=1e-3, atol=1e-5)
@@ -91,7 +91,7 @@ def legs_of(cell: Tensor, image: int, seed: int, patch: int) -> list[tuple[Tenso
 TINY = replace(SMALL, size=8, patch=2, channels=15, hidden=5, steps=3, head_hidden=4, pooling="max_mean")
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("kind", ["rest", "class"])
 def test_slow_propagation_from_a_reference_agrees(kind: str) -> None:
     network, cells, images = lively(TINY), pictures(1, 8), torch.tensor([12])
     weights = weights_of(network)
@@ -120,8 +120,7 @@ def test_slow_propagation_from_a_reference_agrees(kind: str) -> None:
     assert np.abs(expected[0]).max() > 1e-3
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.1])
-@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize(("kind", "epsilon"), [("logit", 0.0), ("rest", 0.1), ("class", 0.1)])
 def test_slow_classical_propagation_agrees(kind: str, epsilon: float) -> None:
     network, cells, images = lively(TINY), pictures(1, 8), torch.tensor([12])
     weights = weights_of(network)

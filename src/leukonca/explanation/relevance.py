@@ -12,8 +12,8 @@ from this pixel, so much was already there without the cell. The rules of a laye
     It is the Shapley value's idea (Shapley 1953; Lundberg and Lee, NeurIPS 2017) with four orders of two
     players for each firing seed, and propagation where the Shapley value would try all orders of all pixels.
 ``epsilon``
-    The classical rule, against zero in every layer; kept for comparison. A recurrent residual network makes
-    it a plain gradient times input where epsilon is small and erases everything where it is large.
+    The classical rule, against zero in every layer; kept for comparison. With a small epsilon it is gradient
+    times input, which is mostly noise after many steps; a large one damps the noise, and what is sought.
 
 Relevance at the input and what was absorbed on the way sum to the explained number. That is no tautology:
 absorbed shares are computed from the terms that take them (the target of the empty field, biases,
@@ -49,7 +49,7 @@ SEEDS: Final = 4
 PATCH: Final = 4
 """Side in pixels of the patches that a picture is halved into."""
 
-EPSILON: Final = 0.01
+EPSILON: Final = 1.0
 """Of the epsilon rule, in units of the root mean square of a layer's values."""
 
 
