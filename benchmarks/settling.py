@@ -26,7 +26,6 @@ from tqdm import tqdm
 from leukonca.assessment.evaluate import choose
 from leukonca.cells.scan import scan
 from leukonca.learning.bundle import load_bundle
-from leukonca.learning.losses import probabilities
 from leukonca.learning.preparation import read_framed
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
@@ -45,8 +44,8 @@ def answers(model: TrainedModel, cells: Cells, looks: list[int], seed: int) -> n
         states = model.network.rollout(
             model.normalised(pictures), torch.from_numpy(images), seed=seed, record=frozenset(looks)
         ).states
-        every = [probabilities(model.network.decide(states[look])[0], model.loss) for look in looks]
-    return torch.stack(every).double().numpy()
+        logits = torch.stack([model.network.decide(states[look])[0] for look in looks])
+    return model.stated(logits.double().numpy())
 
 
 def stops(found: npt.NDArray[np.float64], tolerance: float) -> npt.NDArray[np.int64]:

@@ -28,6 +28,8 @@ from leukonca.learning.settings import ArchitectureChanges, Settings
 from leukonca.learning.trained import TrainedModel
 from leukonca.learning.training import resume as _resume
 from leukonca.learning.training import train as _train
+from leukonca.learning.trust import FOREIGN_SHARE
+from leukonca.learning.trusting import calibrate as _calibrate
 from leukonca.nca.settling import Settling
 
 __all__ = ["Model", "Training", "evaluate", "files_of", "load", "resume", "train"]
@@ -89,13 +91,23 @@ class Model:
         return replace(self, trained=self.trained.with_settling(settling))
 
     def classify(
-        self, paths: PathLike | Sequence[PathLike], *, seeds: int = FIRING_SEEDS, progress: bool = False
+        self,
+        paths: PathLike | Sequence[PathLike],
+        *,
+        seeds: int = FIRING_SEEDS,
+        coverage: float | None = None,
+        foreign: float = FOREIGN_SHARE,
+        progress: bool = False,
     ) -> Predictions:
         """Name the cell of every picture.
 
         Args:
             paths: A picture, a folder, or several of them.
             seeds: Firing seeds to average over; see ``Predictions.spread``.
+            coverage: Give each cell the set of classes that holds the true one with this probability, in
+                (0, 1); see ``Predictions.sets``.
+            foreign: Do not name pictures so unlike the training cells that less than this share of held-out
+                cells is; 0 names every picture.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -104,8 +116,41 @@ class Model:
 
         Raises:
             DataError: There is no picture.
+            ModelError: A coverage is asked of a model that was not calibrated.
+            SettingError: A number is out of its range.
         """
-        return predict(self.trained, files_of(paths), seeds=seeds, progress=progress)
+        return predict(
+            self.trained,
+            files_of(paths),
+            seeds=seeds,
+            coverage=coverage,
+            foreign=foreign,
+            progress=progress,
+        )
+
+    def calibrate(
+        self,
+        data: PathLike | Sequence[PathLike] | Manifest,
+        *,
+        seeds: int = FIRING_SEEDS,
+        progress: bool = False,
+    ) -> Model:
+        """Return the model with calibrated probabilities, prediction sets and a sense of foreign pictures.
+
+        A trained model has all that. This is for models from before, and for other ``seeds``; see
+        :func:`leukonca.learning.trusting.calibrate`.
+
+        Args:
+            data: SPECs or a manifest: its training and validation cells, or other labelled cells of the same
+                laboratory.
+            seeds: Firing seeds to average over.
+            progress: Whether to show progress bars.
+
+        Raises:
+            DataError: No cell to calibrate on is among the data.
+        """
+        manifest = data if isinstance(data, Manifest) else scan(_specs(data), progress=progress)
+        return replace(self, trained=_calibrate(self.trained, manifest, seeds=seeds, progress=progress))
 
     def evaluate(
         self,

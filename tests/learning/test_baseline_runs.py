@@ -25,6 +25,7 @@ from leukonca.cells.scan import scan
 from leukonca.errors import ModelError, SettingError
 from leukonca.learning import baselines
 from leukonca.learning.augmentation import preset as augmentation_preset
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.batches import Batch
 from leukonca.learning.bundle import load_bundle, save_bundle
 from leukonca.learning.losses import make_loss
@@ -133,13 +134,13 @@ def _labels(run: Run, files: list[str]) -> list[str]:
 
 def test_a_baseline_is_run_once(whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    probabilities = TrainedModel.probabilities
+    forward = Baseline.forward
 
-    def noted(self: TrainedModel, pictures: Any, images: Any, seed: int) -> Any:
+    def noted(self: Baseline, pictures: Any, images: Any, seed: int = 0) -> Any:
         asked.append(seed)
-        return probabilities(self, pictures, images, seed)
+        return forward(self, pictures, images, seed)
 
-    monkeypatch.setattr(TrainedModel, "probabilities", noted)
+    monkeypatch.setattr(Baseline, "forward", noted)
     leukonca.load(whole.folder).classify(whole.manifest.frame["path"].tolist()[:3], seeds=4)
     assert asked == [0]
 

@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from leukonca.cells.framing import Framing
 from leukonca.errors import SettingError
 from leukonca.learning import baselines
 from leukonca.learning.baselines import Baseline
 from leukonca.learning.networks import build
 from leukonca.learning.shapes import BASELINES, BaselineShape, shape_of
+from leukonca.learning.trained import TrainedModel
+from leukonca.nca.settling import Settling
 
 # Parameters for the 1,000 classes of ImageNet: He et al. 2016, Hu et al. 2018 (SE-ResNeXt-50 32×4d), Huang
 # et al. 2017 and Tan and Le 2019, as torchvision and timm count them in their reference implementations.
@@ -133,6 +136,13 @@ def test_a_larger_size_is_another_input_of_the_same_network() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(SettingError, match="at least 2 classes, not 1"):
         Baseline(BaselineShape("resnet18"), 1)
+
+
+def test_settling_is_refused() -> None:
+    model = TrainedModel(made("resnet18", 2), ("a", "b"), Framing(64), "training", None, "cross_entropy")
+    assert model.with_settling(None).settling is None
+    with pytest.raises(SettingError, match=r"settle=0\.1: the baseline resnet18 takes no steps"):
+        model.with_settling(Settling(0.1))
 
 
 def test_without_monai_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,9 @@ def by_definition(network: CellClassifier, picture: Tensor, image: Tensor, settl
 def test_each_picture_stops_where_the_definition_says(
     settling: Settling, network: CellClassifier, pictures: Tensor
 ) -> None:
-    logits, steps = settle(network, pictures, IMAGES, seed=3, settling=settling, probabilities=softmax)
+    logits, features, steps = settle(
+        network, pictures, IMAGES, seed=3, settling=settling, probabilities=softmax
+    )
     expected = [by_definition(network, *pair, settling) for pair in zip(pictures, IMAGES, strict=True)]
     assert steps.tolist() == expected
     assert len(set(expected)) > 2, "the example should have pictures that stop at different steps"
@@ -64,14 +66,15 @@ def test_each_picture_stops_where_the_definition_says(
     states = network.rollout(pictures, IMAGES, seed=3, record=record).states
     for row, step in enumerate(expected):
         torch.testing.assert_close(logits[row], network.decide(states[step])[0][row], rtol=0, atol=1e-5)
+        torch.testing.assert_close(features[row], network.features(states[step])[row], rtol=0, atol=1e-5)
 
 
 def test_a_picture_stops_alike_in_every_batch(network: CellClassifier, pictures: Tensor) -> None:
     options = {"seed": 3, "settling": Settling(0.05), "probabilities": softmax}
-    logits, steps = settle(network, pictures, IMAGES, **options)  # type: ignore[arg-type]
+    logits, _, steps = settle(network, pictures, IMAGES, **options)  # type: ignore[arg-type]
     order = torch.tensor([4, 1, 5])
     for rows in (order, *order[:, None]):
-        some, taken = settle(network, pictures[rows], IMAGES[rows], **options)  # type: ignore[arg-type]
+        some, _, taken = settle(network, pictures[rows], IMAGES[rows], **options)  # type: ignore[arg-type]
         assert taken.tolist() == steps[rows].tolist()
         torch.testing.assert_close(some, logits[rows], rtol=0, atol=1e-5)
 
@@ -79,7 +82,7 @@ def test_a_picture_stops_alike_in_every_batch(network: CellClassifier, pictures:
 def test_tolerance_zero_takes_all_steps_of_a_lively_automaton(
     network: CellClassifier, pictures: Tensor
 ) -> None:
-    logits, steps = settle(network, pictures, IMAGES, seed=3, settling=Settling(0), probabilities=softmax)
+    logits, _, steps = settle(network, pictures, IMAGES, seed=3, settling=Settling(0), probabilities=softmax)
     assert steps.tolist() == [STEPS] * len(IMAGES)
     torch.testing.assert_close(logits, network(pictures, IMAGES, 3), rtol=0, atol=1e-5)
 
@@ -87,13 +90,13 @@ def test_tolerance_zero_takes_all_steps_of_a_lively_automaton(
 def test_a_broken_picture_runs_to_the_end_and_stays_broken(network: CellClassifier, pictures: Tensor) -> None:
     pictures[1, 0, 3, 3] = math.nan
     settling = Settling(1.0)
-    logits, steps = settle(network, pictures, IMAGES, seed=3, settling=settling, probabilities=softmax)
+    logits, _, steps = settle(network, pictures, IMAGES, seed=3, settling=settling, probabilities=softmax)
     assert steps.tolist() == [8, STEPS, 8, 8, 8, 8]
     assert logits.isnan().any(dim=1).tolist() == [False, True, False, False, False, False]
 
 
 def test_no_pictures(network: CellClassifier, pictures: Tensor) -> None:
-    logits, steps = settle(
+    logits, _, steps = settle(
         network, pictures[:0], IMAGES[:0], seed=3, settling=Settling(0.1), probabilities=softmax
     )
     assert (logits.shape, steps.shape) == ((0, 3), (0,))

@@ -18,11 +18,27 @@ from leukonca.learning.networks import Network
 from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.shapes import BaselineShape
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
+from leukonca.learning.trust import Trust
 from leukonca.nca.settling import Settling, settle
 
-__all__ = ["TrainedModel"]
+__all__ = ["Observation", "TrainedModel"]
 
 NO_IDS: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a network made of some pictures under several firing seeds.
+
+    Attributes:
+        logits: float64 [S, B, K].
+        features: float64 [B, F], the mean over the seeds; ``None`` where the network shows none.
+        steps: float64 [B], steps that the automaton took, the mean over the seeds; 0 for a baseline.
+    """
+
+    logits: npt.NDArray[np.float64]
+    features: npt.NDArray[np.float64] | None
+    steps: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +55,12 @@ class TrainedModel:
         provenance: Where it comes from: data, split, seed, settings, figures, versions. JSON values.
         seen_training: Identities (:func:`leukonca.nca.firing.image_id`) of the pictures that it was
             trained on, int64 [n], sorted. What was seen in training is never counted in an assessment.
-        seen_validation: The same for the pictures that chose the best epoch.
+        seen_validation: The same for the pictures that chose the best epoch, or that ``trust`` comes from.
         pooled: Mean and spread of the pooled features on its training cells, by which it can be adapted to
             another laboratory; ``None`` where they are not known.
         settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
+        trust: Its calibration, and what it knows of foreign pictures; ``None`` for a model without. Fitted
+            for all steps; with ``settling`` it is an approximation.
     """
 
     network: Network
@@ -56,6 +74,7 @@ class TrainedModel:
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     pooled: PooledStatistics | None = None
     settling: Settling | None = None
+    trust: Trust | None = None
 
     @property
     def device(self) -> torch.device:
@@ -81,10 +100,13 @@ class TrainedModel:
         """Return the same model stopping pictures as ``settling`` says.
 
         Raises:
-            SettingError: It is a baseline, which takes no steps.
+            SettingError: The model is a baseline, which has no steps.
         """
-        if settling is not None and not self.steps:
-            raise SettingError("a baseline takes no steps, so that none can be saved; leave settle away")
+        if settling is not None and isinstance(self.network, Baseline):
+            raise SettingError(
+                f"settle={settling.tolerance:g}: the baseline {self.network.architecture.kind} takes no "
+                "steps of which some could be left out; leave settle away"
+            )
         return replace(self, settling=settling)
 
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
@@ -93,37 +115,78 @@ class TrainedModel:
         batch = batch.permute(0, 3, 1, 2).float() / 255
         return normalise(batch, self.normalisation, self.statistics)
 
+    @torch.inference_mode()
+    def observe(
+        self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
+    ) -> Observation:
+        """Run the network once for each of the firing seeds 0 … ``seeds`` - 1; a baseline only once.
+
+        Args:
+            pictures: Framed pictures, uint8 [B, S, S, 3].
+            images: Identities of the pictures, int64 [B].
+            seeds: Number of firing seeds, at least 1.
+        """
+        # As for evaluation: a baseline would else drop values and look at the whole batch.
+        self.network.eval()
+        inputs = self.normalised(pictures)
+        ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        runs = [self._run(inputs, ids, seed) for seed in range(seeds if self.draws else 1)]
+        features = [_array(shown) for _, shown, _ in runs if shown is not None]
+        return Observation(
+            logits=np.stack([_array(logits) for logits, _, _ in runs]),
+            features=np.mean(features, axis=0) if features else None,
+            steps=np.mean([_array(taken) for _, _, taken in runs], axis=0),
+        )
+
+    def _run(self, inputs: Tensor, ids: Tensor, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Logits, features where the network shows them, and steps taken, of one firing seed."""
+        if isinstance(self.network, Baseline):
+            return self.network(inputs, ids, seed), None, torch.zeros(len(ids))
+        if self.settling is None:
+            logits, features = self.network.logits_and_features(inputs, ids, seed)
+            return logits, features, torch.full((len(ids),), self.steps)
+        return settle(
+            self.network,
+            inputs,
+            ids,
+            seed=seed,
+            settling=self.settling,
+            probabilities=lambda logits: probabilities(logits / self.temperature, self.loss),
+        )
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by before they become probabilities; 1 without calibration."""
+        return self.trust.temperature if self.trust else 1.0
+
+    def stated(
+        self, logits: npt.NDArray[np.float64], *, temperature: float | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return the probabilities that logits stand for, both float64 [..., K].
+
+        Args:
+            logits: The network's.
+            temperature: What to divide them by; its own by default.
+        """
+        divisor = self.temperature if temperature is None else temperature
+        return probabilities(torch.from_numpy(logits) / divisor, self.loss).numpy()
+
+    @torch.inference_mode()
     def probabilities(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
     ) -> npt.NDArray[np.float64]:
-        """Return the probability of each class for one firing seed, float64 [B, K].
+        """Return the calibrated probability of each class for one firing seed, float64 [B, K].
 
         Args:
             pictures: Framed pictures, uint8 [B, S, S, 3].
             images: Identities of the pictures, int64 [B].
             seed: Firing seed.
         """
-        return self.probabilities_and_steps(pictures, images, seed)[0]
-
-    @torch.inference_mode()
-    def probabilities_and_steps(
-        self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Return what :meth:`probabilities` does, and how many steps each picture took, int64 [B]."""
-        # As for evaluation: a baseline would else drop values and look at the whole batch.
         self.network.eval()
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        inputs = self.normalised(pictures)
-        if self.settling is None or isinstance(self.network, Baseline):
-            logits = self.network(inputs, ids, seed)
-            steps = torch.full((len(ids),), self.steps)
-        else:
-            logits, steps = settle(
-                self.network,
-                inputs,
-                ids,
-                seed=seed,
-                settling=self.settling,
-                probabilities=lambda logits: probabilities(logits, self.loss),
-            )
-        return probabilities(logits, self.loss).double().cpu().numpy(), steps.cpu().numpy()
+        return self.stated(_array(self._run(self.normalised(pictures), ids, seed)[0]))
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.float64]:
+    array: npt.NDArray[np.float64] = tensor.cpu().double().numpy()
+    return array

@@ -41,6 +41,7 @@ from leukonca.learning.settings import Precision, Settings
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.task import ClassificationTask
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trusting import calibrate
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import class_set_of
 from leukonca.writing import replacing
@@ -259,6 +260,9 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
                 f"{run.folder}: the run cannot be written: {error}; free some space and resume it"
             ) from error
     _describe_features(run, training)
+    best = run.model()
+    if best.trust is None:
+        save_bundle(calibrate(best, manifest, progress=progress), run.folder / "best.safetensors")
     return run
 
 

@@ -73,7 +73,7 @@ def settle(
     seed: int,
     settling: Settling,
     probabilities: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Run an automaton until the answers have settled.
 
     Args:
@@ -85,11 +85,14 @@ def settle(
         probabilities: From logits [B, classes] to probabilities.
 
     Returns:
-        Logits [B, classes] at the step where each picture stopped, and how many steps it took, int64 [B].
+        Logits [B, classes] and features [B, F] (see
+        :meth:`leukonca.nca.classifier.CellClassifier.features`) at the step where each picture stopped, and
+        how many steps it took, int64 [B].
     """
     shape = network.architecture
     state = network.seed_state(pictures)
     logits = state.new_empty(len(state), network.classes)
+    features = torch.empty_like(network.features(state))
     taken = torch.full((len(state),), shape.steps, device=state.device)
     running = torch.arange(len(state), device=state.device)
     before = None
@@ -107,6 +110,7 @@ def settle(
             # A NaN is within no tolerance: a spoilt picture runs to the end, as it does without this.
             stops |= (now - before).abs().amax(dim=1) <= settling.tolerance
         logits[running[stops]] = answer[stops].to(logits.dtype)
+        features[running[stops]] = network.features(state[stops])
         taken[running[stops]] = done
         running, state, before = running[~stops], state[~stops], now[~stops]
-    return logits, taken
+    return logits, features, taken

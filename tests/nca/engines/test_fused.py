@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -286,6 +289,41 @@ def test_no_pictures() -> None:
     assert last.shape == kept[2].shape == (0, 8, 6, 7)
     assert rule.hidden_bias.grad is not None
     assert not rule.hidden_bias.grad.any()
+
+
+@pytest.mark.parametrize("name", ["eager", "fused", "fused_fp32"])
+def test_no_pictures_have_no_answers(name: str) -> None:
+    network = CellClassifier(Architecture(size=12, channels=8, hidden=8, steps=3, head_hidden=8), 3)
+    network.engine = name  # type: ignore[assignment]
+    logits = network(torch.zeros(0, 3, 12, 12), torch.zeros(0, dtype=torch.int64))
+    assert logits.shape == (0, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of the process is read from /proc")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer ends such a process")
+def test_without_memory_for_its_work_it_raises_and_goes_on_working(compiled: Library) -> None:
+    """The weights in the order of the products take 48 MB, which the process may not have."""
+    import resource
+
+    rule, state, firing = Rule(1024, 4096, 3), torch.zeros(1, 1024, 2, 2), firing_of(1)
+    weights = running.Weights.of(rule, compiled.pad)
+    span = running.Span(compiled, False, firing.keys(), firing.threshold, 0, 1)
+    packed = compiled.pack(state)
+    job = span.job(packed, weights)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * 2**20, hard))
+    try:
+        with pytest.raises(MemoryError, match="the fused engine got no memory"):
+            compiled.forward(job, False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    compiled.forward(job, False)
+
+
+def test_the_product_alone_can_be_timed(compiled: Library) -> None:
+    for half in {False, level_of_this_machine().half}:
+        compiled.multiply(half, 48, 80, 3, 2)
 
 
 def test_no_steps() -> None:

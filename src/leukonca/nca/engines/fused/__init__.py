@@ -19,7 +19,7 @@ from torch import Tensor
 from leukonca.errors import SettingError
 from leukonca.nca.engines import eager
 from leukonca.nca.engines.fused.building import CannotBuildError, load_library
-from leukonca.nca.engines.fused.levels import Level, level_of_this_machine
+from leukonca.nca.engines.fused.levels import LEVELS, Level, level_of_this_machine
 from leukonca.nca.engines.fused.library import Library
 from leukonca.nca.engines.fused.running import Span, Weights, run
 from leukonca.nca.firing import Firing
@@ -49,6 +49,17 @@ class Status:
 def status() -> Status:
     """Build or load the engine, try it, and return whether it runs. Done once a process."""
     level = level_of_this_machine()
+    found = _status_of(level)
+    if found.library is None and level.name == "amx":
+        # Matrix tiles need PyTorch's headers and oneDNN; where that fails, vectors do without either.
+        vectors = _status_of(LEVELS["avx512_bf16"])
+        if vectors.library is not None:
+            _LOG.info("the fused engine does without matrix tiles: %s", found.reason)
+            return vectors
+    return found
+
+
+def _status_of(level: Level) -> Status:
     try:
         library = load_library(level)
     except (CannotBuildError, OSError) as error:

@@ -101,6 +101,10 @@ class Library:
         """Write to ``counts``, int64 [B], how many sites of each picture fire in all steps."""
         self._call(self._library.leukonca_count_firing, ctypes.byref(job), ctypes.c_void_p(counts.data_ptr()))
 
+    def multiply(self, half: bool, depth: int, columns: int, repeats: int, threads: int) -> None:
+        """Multiply ``block`` rows with weights [depth, columns] many times in every thread, to be timed."""
+        self._call(self._library.leukonca_multiply, int(half), depth, columns, repeats, threads)
+
     @staticmethod
     def _call(function: Any, *arguments: Any) -> None:
         outcome = function(*arguments)
