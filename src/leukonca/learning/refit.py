@@ -23,6 +23,7 @@ Weights = list[Tensor]
 """Weight and bias of the first, weight and bias of the second layer of a head, float64."""
 
 _ITERATIONS: Final = 60
+_SMALLEST_CHANGE: Final = 1e-6  # of the cost and of the weights, below which the descent ends
 _SMALLEST: Final = 1e-30  # a probability, below which its logarithm is no longer followed
 
 
@@ -66,7 +67,9 @@ def refit(
     seen = torch.from_numpy(features)
     right, share = torch.from_numpy(allowed), torch.from_numpy(_equal_shares(allowed))
     weights = [tensor.clone().requires_grad_() for tensor in start]
-    optimizer = torch.optim.LBFGS(weights, max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        weights, max_iter=_ITERATIONS, tolerance_change=_SMALLEST_CHANGE, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
