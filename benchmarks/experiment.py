@@ -72,7 +72,7 @@ def experiments() -> dict[str, Experiment]:
     for fold in range(5):
         settings = replace(ROBUST, folds=5, fold=fold)
         known[f"thirteen-base-{fold}"] = Experiment(f"base, fold {fold} of 5", settings, THIRTEEN)
-        at_home = replace(AT_HOME, folds=5, fold=fold, epochs=20)
+        at_home = replace(AT_HOME, folds=5, fold=fold, epochs=16)
         known[f"thirteen-home-{fold}"] = Experiment(f"fold {fold}, for one laboratory", at_home, THIRTEEN)
     short = replace(ROBUST, epochs=BASELINE_EPOCHS)
     known["eight-base-short"] = Experiment("base, with the budget of the baselines", short)
