@@ -51,7 +51,7 @@ def model(manifest: Manifest) -> TrainedModel:
         torch.manual_seed(3)
         network = CellClassifier(Architecture(size=16, channels=12, hidden=8, steps=3, head_hidden=6), 3)
         nn.init.normal_(network.rule.update_weight, std=0.5)
-    ids, number = identities(manifest, Framing(16)), numbers(manifest)
+    ids, number = identities(manifest), numbers(manifest)
     seen = [np.sort(ids[np.isin(number, part)]) for part in (TRAINED, CHOSEN)]
     return TrainedModel(
         network,
@@ -70,7 +70,7 @@ def observed(model: TrainedModel, manifest: Manifest, chosen: range, seeds: int)
 
     part = manifest.subset(np.isin(numbers(manifest), chosen))
     pictures = np.stack([frame(decode(path), model.framing) for path in part.frame["path"]])
-    seen = model.observe(pictures, identities(part, model.framing), seeds)
+    seen = model.observe(pictures, identities(part), seeds)
     return seen, np.array([model.classes.index(label) for label in part.frame["label"]])
 
 
@@ -138,7 +138,7 @@ def test_without_its_validation_cells_all_others_serve_and_are_remembered(
     assert found.trust is not None
     assert found.trust.fitted["cells"] == 24
     assert "24 cells (cells that the model was not trained on)" in caplog.text
-    ids = identities(manifest, model.framing)
+    ids = identities(manifest)
     assert sorted(found.seen_validation) == sorted(ids[numbers(manifest) >= 8])
 
 

@@ -89,7 +89,7 @@ def choose(
         notes.append(f"Cells without label, left out: {int((~labelled).sum()):,}.")
         manifest = manifest.subset(labelled)
     total = len(manifest)
-    ids = identities(manifest, model.framing, progress=progress)
+    ids = identities(manifest, progress=progress)
     trained, chosen_by = np.isin(ids, model.seen_training), np.isin(ids, model.seen_validation)
     own = manifest.frame["split"].to_numpy()
     has_own = bool((own != "").any())

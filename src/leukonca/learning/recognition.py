@@ -15,17 +15,17 @@ from leukonca.nca.firing import image_id
 __all__ = ["identities", "in_groups_of"]
 
 
-def identities(manifest: Manifest, framing: Framing, *, progress: bool = False) -> npt.NDArray[np.int64]:
+def identities(manifest: Manifest, *, progress: bool = False) -> npt.NDArray[np.int64]:
     """Return the identity of each picture, int64 [N]; 0 where it cannot be read (no hash is known to be 0).
 
     Args:
         manifest: The cells; those whose content hash it does not know are read.
-        framing: How they are framed, which does not change their identity.
         progress: Whether to show a progress bar.
     """
     hashes = manifest.frame["hash"].to_numpy(dtype=object, copy=True)
     unknown = np.flatnonzero(hashes == "")
-    cells = read_framed(manifest.frame["path"].iloc[unknown].tolist(), framing)
+    # The identity is that of the whole picture: framing it costs least in the simplest way.
+    cells = read_framed(manifest.frame["path"].iloc[unknown].tolist(), Framing(8))
     shown = tqdm(cells, total=len(unknown), desc="recognising", unit=" cells", disable=not progress)
     for row, (_, hash_, _) in zip(unknown, shown, strict=True):
         hashes[row] = hash_

@@ -63,7 +63,7 @@ def calibrate(
         raise SettingError(f"seeds={seeds} must be at least 1")
     manifest = _expressible(model, manifest)
     frame = manifest.frame
-    ids = identities(manifest, model.framing, progress=progress)
+    ids = identities(manifest, progress=progress)
     trained, own = np.isin(ids, model.seen_training), np.isin(ids, model.seen_validation)
     if own.any():
         held_out, kind = own, "the model's validation cells"
