@@ -72,6 +72,8 @@ def experiments() -> dict[str, Experiment]:
     for fold in range(5):
         settings = replace(ROBUST, folds=5, fold=fold)
         known[f"thirteen-base-{fold}"] = Experiment(f"base, fold {fold} of 5", settings, THIRTEEN)
+        at_home = replace(AT_HOME, folds=5, fold=fold, epochs=16)
+        known[f"thirteen-home-{fold}"] = Experiment(f"fold {fold}, for one laboratory", at_home, THIRTEEN)
     short = replace(ROBUST, epochs=BASELINE_EPOCHS)
     known["eight-base-short"] = Experiment("base, with the budget of the baselines", short)
     for name in ("resnet18", "seresnext50", "densenet121", "efficientnet_b0"):
@@ -93,7 +95,7 @@ BASELINE_EPOCHS = 10
 ABLATION_CELLS, ABLATION_EPOCHS = 400, 14
 ABLATIONS: dict[str, dict[str, Any]] = {
     "all": {},
-    "no-colour-variation": {"augmentation": "standard"},
+    "standard-augmentation": {"augmentation": "standard"},
     "paper-augmentation": {"augmentation": "paper"},
     "no-finding": {"fit": "square", "crop": 0.6},
     "finding-without-light": {"colour": "as_is"},
@@ -146,8 +148,8 @@ def figures(metrics: Metrics) -> dict[str, Any]:
     return {
         "n": metrics.n,
         **{name: _numbers(estimate) for name, estimate in summary.items()},
-        "f1": {entry.name: _numbers(entry.f1) for entry in metrics.classes if entry.support},
-        "support": {entry.name: entry.support for entry in metrics.classes if entry.support},
+        "f1": {entry.name: _numbers(entry.f1) for entry in metrics.per_class if entry.support},
+        "support": {entry.name: entry.support for entry in metrics.per_class if entry.support},
     }
 
 

@@ -1,8 +1,13 @@
-"""Tables of the experiments, from the JSON that ``benchmarks/experiment.py`` writes."""
+"""Tables of the experiments, from the JSON that ``benchmarks/experiment.py`` writes.
+
+Run as a program, it brings the README's tables up to date: what stands between ``<!-- table: NAME -->`` and
+``<!-- end -->``.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
@@ -10,7 +15,16 @@ from typing import Any
 
 from _tables import table
 
-__all__ = ["ablations", "baselines", "eight_classes", "few_labels", "laboratories", "thirteen_classes"]
+__all__ = [
+    "ablations",
+    "baselines",
+    "eight_classes",
+    "few_labels",
+    "laboratories",
+    "readme",
+    "shipped",
+    "thirteen_classes",
+]
 
 _FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "experiments"
 _AWAY = {"bccd": "BCCD", "bcisc": "BCISC", "zheng1": "Zheng 1"}
@@ -145,3 +159,45 @@ def few_labels() -> str:
     """The recipe with few training cells."""
     results = _kept("labels-")
     return _away_table(results.values()) if results else _NOTHING
+
+
+def shipped() -> str:
+    """The models that come with the package, in short."""
+    models = (
+        ("acevedo20-base", "eight-base", 8),
+        ("acevedo20-tiny", "eight-tiny", 8),
+        ("acevedo20-base-thirteen", "thirteen-home-0", 10),
+    )
+    rows = []
+    for model, experiment, types in models:
+        file = _FOLDER / f"{experiment}.json"
+        if not file.is_file():
+            continue
+        result = json.loads(file.read_text(encoding="utf-8"))
+        rows.append(
+            (
+                f"`{model}`",
+                f"{result['parameters']:,}",
+                str(types),
+                f"{_said(result['home']['accuracy'])} of {result['home']['n']:,}",
+                *(f"{result['away'][name]['five']['macro_f1'][0]:.2f}" for name in _AWAY),
+                f"{_mean_away(result):.2f}",
+            )
+        )
+    head = ("model", "parameters", "types", "accuracy on held-out cells", *_AWAY.values(), "mean")
+    return table(head, rows)
+
+
+def readme(text: str) -> str:
+    """Return the README with its tables up to date."""
+
+    def fresh(found: re.Match[str]) -> str:
+        made = globals()[found[2].replace("-", "_")]()
+        return f"{found[1]}\n\n{made}\n\n<!-- end -->"
+
+    return re.sub(r"(<!-- table: ([a-z-]+) -->)\n.*?<!-- end -->", fresh, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    _README = Path(__file__).resolve().parents[1] / "README.md"
+    _README.write_text(readme(_README.read_text(encoding="utf-8")), encoding="utf-8")

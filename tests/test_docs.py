@@ -33,6 +33,13 @@ PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md
 GENERATED = (DOCS / "_generated.py").read_text(encoding="utf-8")
 
 
+def test_the_tables_of_the_readme_are_those_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "<!-- table: shipped -->" in text
+    assert importlib.import_module("_experiments").readme(text) == text, "run: python docs/_experiments.py"
+
+
 def blocks(page: str | Path, language: str) -> list[str]:
     text = (DOCS / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}(?: [^\n]*)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

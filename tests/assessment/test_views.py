@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,3 +135,23 @@ def test_among_a_cell_that_is_surely_something_else_gets_no_name_by_division_by_
 def test_among_needs_two_types_that_the_model_knows():
     with pytest.raises(DataError, match="smudge_cell, monocyte the model knows monocyte"):
         among(said(EIGHT, "monocyte"), ("smudge_cell", "monocyte"))
+
+
+def test_sets_are_of_the_view_and_so_are_the_probabilities_before_calibration():
+    predictions = said(THIRTEEN, "neutrophil_banded", "monocyte", "smudge_cell")
+    sets = np.zeros((3, 13), dtype=bool)
+    for name in ("neutrophil_banded", "neutrophil_segmented"):
+        sets[0, THIRTEEN.index(name)] = True
+    sets[1, [THIRTEEN.index("monocyte"), THIRTEEN.index("neutrophil_banded")]] = True
+    before = np.full((3, 13), 1 / 13)
+    familiarity = np.array([0.1, 0.2, 0.3])
+    aligned, _, _ = align(
+        replace(predictions, sets=sets, uncalibrated=before, familiarity=familiarity),
+        ["neutrophil", "monocyte", "lymphocyte"],
+    )
+    named = [
+        [name for name, inside in zip(aligned.classes, row, strict=True) if inside] for row in aligned.sets
+    ]
+    assert named == [["neutrophil"], ["neutrophil", "monocyte"], []]
+    assert aligned.uncalibrated[0, aligned.classes.index("neutrophil")] == pytest.approx(2 / 13)
+    np.testing.assert_array_equal(aligned.familiarity, familiarity)

@@ -29,7 +29,8 @@ def test_from_the_embedded_cells_to_named_ones(tmp_path: Path, capsys: pytest.Ca
     out = tmp_path / "demo"
     assert main(["demo", "--quick", "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    for name in ("automaton/best.safetensors", "classified.csv", "report.html"):
+    names = ("automaton/best.safetensors", "classified.csv", "classified-acevedo20-base.csv", "report.html")
+    for name in names:
         assert (out / name).is_file()
         assert str(out / name) in said
     metrics = json.loads((out / "metrics.json").read_text("utf-8"))
@@ -43,6 +44,9 @@ def test_from_the_embedded_cells_to_named_ones(tmp_path: Path, capsys: pytest.Ca
     truth = [Path(path).parent.name for path in named.paths]
     right = sum(own == label for own, label in zip(truth, named.labels, strict=True))
     assert right / 112 == pytest.approx(metrics["accuracy"]["value"])
+    shipped = Predictions.read(out / "classified-acevedo20-base.csv")
+    assert shipped.paths == named.paths
+    assert shipped.foreign is not None
     # Again: the model is there, and nothing is trained.
     before = (out / "automaton" / "best.safetensors").read_bytes()
     with runs.undrawn():

@@ -25,6 +25,7 @@ from leukonca.cells.scan import scan
 from leukonca.errors import ModelError, SettingError
 from leukonca.learning import baselines
 from leukonca.learning.augmentation import preset as augmentation_preset
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.batches import Batch
 from leukonca.learning.bundle import load_bundle, save_bundle
 from leukonca.learning.losses import make_loss
@@ -133,13 +134,13 @@ def _labels(run: Run, files: list[str]) -> list[str]:
 
 def test_a_baseline_is_run_once(whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    probabilities = TrainedModel.probabilities
+    forward = Baseline.forward
 
-    def noted(self: TrainedModel, pictures: Any, images: Any, seed: int) -> Any:
+    def noted(self: Baseline, pictures: Any, images: Any, seed: int = 0) -> Any:
         asked.append(seed)
-        return probabilities(self, pictures, images, seed)
+        return forward(self, pictures, images, seed)
 
-    monkeypatch.setattr(TrainedModel, "probabilities", noted)
+    monkeypatch.setattr(Baseline, "forward", noted)
     leukonca.load(whole.folder).classify(whole.manifest.frame["path"].tolist()[:3], seeds=4)
     assert asked == [0]
 
@@ -156,18 +157,19 @@ def test_folds_are_crossvalidated(cells: str, tmp_path: Path) -> None:
 def test_real_cells_are_learnt_from(tmp_path: Path) -> None:
     manifest = scan([f"table:{embedded_table()}"])
     chosen = manifest.subset(manifest.frame["label"].isin(["platelet", "erythroblast"]).to_numpy())
-    # Six steps an epoch; with the moving average of the whole runs it takes longer to show.
+    # Eighteen steps are few for running statistics: a short moving average would still remember the start.
     settings = replace(
         SETTINGS,
         preset="resnet18",
         augmentation="none",
         limit_per_class=24,
+        epochs=3,
         learning_rate=5e-4,
         ema=0.0,
     )
-    history = train(chosen, tmp_path / "run", settings).history
-    assert history["train/loss"].is_monotonic_decreasing
-    assert history["val/accuracy"].iloc[-1] > 0.8
+    last = train(chosen, tmp_path / "run", settings).history.iloc[-1]
+    assert last["val/accuracy"] > 0.8
+    assert last["val/loss"] < 0.5  # guessing has 0.69
 
 
 # --- the moving average ------------------------------------------------------------------------------------

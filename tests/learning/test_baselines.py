@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from leukonca.cells.framing import Framing
 from leukonca.errors import SettingError
 from leukonca.learning import baselines
 from leukonca.learning.baselines import Baseline
 from leukonca.learning.networks import build
-from leukonca.learning.shapes import BASELINES, BaselineShape
+from leukonca.learning.shapes import BASELINES, BaselineShape, shape_of
+from leukonca.learning.trained import TrainedModel
+from leukonca.nca.settling import Settling
 
 # Parameters for the 1,000 classes of ImageNet: He et al. 2016, Hu et al. 2018 (SE-ResNeXt-50 32×4d), Huang
 # et al. 2017 and Tan and Le 2019, as torchvision and timm count them in their reference implementations.
@@ -47,6 +52,14 @@ def efficientnet() -> Baseline:
 def test_a_baseline_has_the_published_number_of_parameters(kind: Any) -> None:
     with torch.device("meta"):
         assert Baseline(BaselineShape(kind), 1000).parameter_count == PUBLISHED[kind]
+
+
+def test_the_documentation_gives_the_right_numbers() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "compare-baselines.md"
+    said = dict(re.findall(r"^\| `(\w+)` \| .* \| ([\d,]+) \|$", page.read_text("utf-8"), re.MULTILINE))
+    with torch.device("meta"):
+        counts = {name: build(shape_of(name, {}), 8).parameter_count for name in (*BASELINES, "base")}
+    assert said == {name: f"{count:,}" for name, count in counts.items()}
 
 
 @pytest.mark.parametrize("kind", BASELINES)
@@ -123,6 +136,13 @@ def test_a_larger_size_is_another_input_of_the_same_network() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(SettingError, match="at least 2 classes, not 1"):
         Baseline(BaselineShape("resnet18"), 1)
+
+
+def test_settling_is_refused() -> None:
+    model = TrainedModel(made("resnet18", 2), ("a", "b"), Framing(64), "training", None, "cross_entropy")
+    assert model.with_settling(None).settling is None
+    with pytest.raises(SettingError, match=r"settle=0\.1: the baseline resnet18 takes no steps"):
+        model.with_settling(Settling(0.1))
 
 
 def test_without_monai_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

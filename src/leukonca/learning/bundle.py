@@ -7,9 +7,13 @@ The header's metadata has the key ``leukonca`` with a JSON object:
 - ``leukonca``: the version that wrote the file.
 - ``architecture``, ``classes``, ``framing``, ``normalisation``, ``statistics``, ``loss``, ``provenance``:
   see :class:`leukonca.learning.trained.TrainedModel`.
+- ``trust``: ``temperature`` and ``fitted`` of :class:`leukonca.learning.trust.Trust`; missing where the model
+  has none. Versions before it overlook it and its tensors, and state uncalibrated probabilities.
 
 Tensors are the network's parameters and running statistics, float32, under the prefix ``network.``; and
-``seen.training`` and ``seen.validation``, int64.
+``seen.training`` and ``seen.validation``, int64. With ``trust`` there are ``trust.scores`` and, where foreign
+pictures can be told, ``trust.whitening``, ``trust.centres`` and ``trust.distances``, float32. ``pooled.mean``
+and ``pooled.spread``, float64, may be missing.
 """
 
 from __future__ import annotations
@@ -30,11 +34,14 @@ from leukonca._version import __version__
 from leukonca.cells.framing import Framing
 from leukonca.errors import DataError, LeukoncaError, ModelError
 from leukonca.learning.baselines import Baseline, MissingMonaiError
+from leukonca.learning.familiarity import Familiarity
 from leukonca.learning.losses import LossName
 from leukonca.learning.networks import Network, build
+from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.shapes import shape_from_dict
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trust import Trust
 from leukonca.nca.architecture import Architecture
 from leukonca.writing import replacing
 
@@ -66,10 +73,13 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
             raise ModelError(f"{target}: {name} has values that are not finite; the training has diverged")
     tensors["seen.training"] = torch.from_numpy(model.seen_training.copy())
     tensors["seen.validation"] = torch.from_numpy(model.seen_validation.copy())
+    if model.pooled is not None:
+        tensors["pooled.mean"] = torch.from_numpy(model.pooled.mean)
+        tensors["pooled.spread"] = torch.from_numpy(model.pooled.spread)
     statistics, framing = model.statistics, asdict(model.framing)
     if model.framing.fit != "cell" and model.framing.colour == "as_is":
         del framing["colour"], framing["reach"]
-    note = {
+    note: dict[str, Any] = {
         "format": FORMAT if isinstance(model.network, Baseline) or len(framing) > 3 else 1,
         "leukonca": __version__,
         "architecture": model.network.architecture.to_dict(),
@@ -82,6 +92,9 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
         "loss": model.loss,
         "provenance": model.provenance,
     }
+    if model.trust:
+        note["trust"] = {"temperature": model.trust.temperature, "fitted": model.trust.fitted}
+        tensors |= _trust_tensors(model.trust)
     # ASCII, because the name of a class may come from a folder's name that is no Unicode text.
     data = save(tensors, metadata={_KEY: json.dumps(note, sort_keys=True)})
     try:
@@ -89,6 +102,13 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
             draft.write_bytes(data)
     except DataError as error:
         raise ModelError(str(error)) from error
+
+
+def _trust_tensors(trust: Trust) -> dict[str, Tensor]:
+    arrays = {"scores": trust.scores}
+    if known := trust.familiarity:
+        arrays |= {"whitening": known.whitening, "centres": known.centres, "distances": known.distances}
+    return {f"trust.{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
@@ -186,7 +206,24 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         provenance=note["provenance"],
         seen_training=_ids(tensors, "seen.training"),
         seen_validation=_ids(tensors, "seen.validation"),
+        trust=_trust(note["trust"], tensors) if "trust" in note else None,
+        pooled=_pooled(network, tensors),
     )
+
+
+def _trust(note: dict[str, Any], tensors: dict[str, Tensor]) -> Trust:
+    def array(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        tensor = tensors[f"trust.{name}"]
+        if tensor.dtype != torch.float32:
+            raise ModelError(f"trust.{name} is {tensor.dtype}, expected float32")
+        return tensor.numpy()
+
+    familiarity = None
+    if "trust.distances" in tensors:
+        familiarity = Familiarity(array("whitening"), array("centres"), array("distances"))
+    if not isinstance(note["fitted"], dict):
+        raise ModelError("trust.fitted is not a table")
+    return Trust(float(note["temperature"]), array("scores"), familiarity, note["fitted"])
 
 
 def _kept(network: Network) -> dict[str, Tensor]:
@@ -208,6 +245,19 @@ def _weights(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{name} has values that are not finite")
     return found
+
+
+def _pooled(network: Network, tensors: dict[str, Tensor]) -> PooledStatistics | None:
+    if "pooled.mean" not in tensors or isinstance(network, Baseline):
+        return None
+    mean, spread = tensors["pooled.mean"], tensors["pooled.spread"]
+    for name, tensor in (("mean", mean), ("spread", spread)):
+        if tensor.dtype != torch.float64 or tensor.shape != (network.pooled_length,):
+            raise ModelError(
+                f"pooled.{name} is {tensor.dtype} {list(tensor.shape)}, expected float64 "
+                f"[{network.pooled_length}]"
+            )
+    return PooledStatistics(mean.numpy(), spread.numpy())
 
 
 def _ids(tensors: dict[str, Tensor], name: str) -> np.ndarray[Any, np.dtype[np.int64]]:

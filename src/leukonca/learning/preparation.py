@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -28,7 +28,7 @@ from leukonca.cells.framing import Framing, frame
 from leukonca.cells.npz import split_member
 from leukonca.errors import DataError, PictureError
 
-__all__ = ["Prepared", "prepare", "read_framed", "shared_folder"]
+__all__ = ["Prepared", "View", "prepare", "read_framed", "shared_folder"]
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -36,6 +36,8 @@ _FORMAT = 1
 _AHEAD = 64
 
 Picture = npt.NDArray[np.uint8]
+View = Callable[[Picture, str, Framing], Picture]
+"""Another way from a decoded picture, its content hash and the framing to what the model sees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +60,24 @@ class Prepared:
         return np.array([not error for error in self.errors], dtype=bool)
 
 
-def _read(path: str, framing: Framing) -> tuple[Picture | None, str, str]:
+def _read(path: str, framing: Framing, view: View | None) -> tuple[Picture | None, str, str]:
     try:
         picture = decode(path)
     except PictureError as error:
         return None, "", error.reason
-    return frame(picture, framing), content_hash(picture), ""
+    hash_ = content_hash(picture)
+    return frame(picture, framing) if view is None else view(picture, hash_, framing), hash_, ""
 
 
-def read_framed(paths: Sequence[str], framing: Framing) -> Iterator[tuple[Picture | None, str, str]]:
+def read_framed(
+    paths: Sequence[str], framing: Framing, *, view: View | None = None
+) -> Iterator[tuple[Picture | None, str, str]]:
     """Read and frame files on all cores, a few ahead of what is asked for.
+
+    Args:
+        paths: Files, or members of archives.
+        framing: How a picture becomes a square.
+        view: What to do instead of framing; called on several threads.
 
     Yields:
         For each file in its order: the picture, uint8 [S, S, 3], its content hash and ``""``; or ``None``,
@@ -76,10 +86,10 @@ def read_framed(paths: Sequence[str], framing: Framing) -> Iterator[tuple[Pictur
     # A bounded window of futures: executor.map would submit, and keep, all of them.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         remaining = iter(paths)
-        window = [pool.submit(_read, path, framing) for path in islice(remaining, _AHEAD)]
+        window = [pool.submit(_read, path, framing, view) for path in islice(remaining, _AHEAD)]
         while window:
             yield window.pop(0).result()
-            window += [pool.submit(_read, path, framing) for path in islice(remaining, 1)]
+            window += [pool.submit(_read, path, framing, view) for path in islice(remaining, 1)]
 
 
 def _fingerprint(paths: Sequence[str], framing: Framing) -> str:

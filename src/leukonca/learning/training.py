@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
 from leukonca.cells.splits import PARTS
 from leukonca.errors import DataError, LeukoncaError, TrainingError
+from leukonca.learning.adaptation import SOURCE_CELLS, can_adapt, describe
 from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import class_weights
 from leukonca.learning.batches import Cells, CellsModule
@@ -39,6 +41,7 @@ from leukonca.learning.settings import Precision, Settings
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.task import ClassificationTask
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trusting import calibrate
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import class_set_of
 from leukonca.writing import replacing
@@ -256,7 +259,25 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
             raise TrainingError(
                 f"{run.folder}: the run cannot be written: {error}; free some space and resume it"
             ) from error
+    _describe_features(run, training)
+    best = run.model()
+    if best.trust is None:
+        save_bundle(calibrate(best, manifest, progress=progress), run.folder / "best.safetensors")
     return run
+
+
+def _describe_features(run: Run, training: Cells) -> None:
+    """Let the best model know what its features are like at home, so that it can be adapted elsewhere."""
+    model = run.model()
+    if model.pooled is not None or not can_adapt(model):
+        return
+    some = np.linspace(0, len(training) - 1, min(len(training), SOURCE_CELLS)).round().astype(np.int64)
+    rows = np.sort(training.rows[some])
+    border = (training.pictures.shape[1] - model.framing.size) // 2
+    inner = slice(border, border + model.framing.size)
+    pictures = np.ascontiguousarray(training.pictures[rows][:, inner, inner])
+    described = replace(model, pooled=describe(model, pictures, training.images[rows]))
+    save_bundle(described, run.folder / "best.safetensors")
 
 
 def _provenance(run: Run, manifest: Manifest, row: dict[str, float]) -> dict[str, Any]:
