@@ -14,7 +14,7 @@ from leukonca.cells.decode import content_hash, decode
 from leukonca.cells.framing import frame
 from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, ModelError, SettingError
-from leukonca.explanation.features import cell_features
+from leukonca.explanation.features import vectors_of
 from leukonca.explanation.similar import CellIndex, index_cells
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
@@ -50,7 +50,7 @@ def test_neighbours_are_those_of_comparing_all_with_all(index: CellIndex) -> Non
     found = index.nearest(trained, framed, hashes, count=4)
     everything, known = queries(trained, [*index.paths, *paths])
     ids = np.array([image_id(one) for one in known])
-    features = cell_features(trained, everything, ids, steps=[trained.steps], seeds=2).astype(np.float64)
+    features = vectors_of(trained, everything, ids, seeds=2).features.astype(np.float64)
     features = features[:, : 2 * runs.model().network.architecture.channels]  # type: ignore[union-attr]
     cells, asked = features[: len(index)], features[len(index) :]
     spread = np.maximum(cells.std(axis=0), 1e-6)
@@ -75,7 +75,7 @@ def test_a_training_cell_is_not_similar_to_itself(index: CellIndex) -> None:
     other = ["f" * 32]
     again = replace(index, hashes=index.hashes)
     images = np.array([image_id(hashes[0])])
-    vector = cell_features(trained, framed[:1], images, steps=[trained.steps], seeds=2)[:, : len(index.mean)]
+    vector = vectors_of(trained, framed[:1], images, seeds=2).features[:, : len(index.mean)]
     squares = again._squared_distances((vector - index.mean) / index.spread)
     assert np.sqrt(squares[0].min()) < 2e-3
     assert len(index.nearest(trained, framed[:1], other, count=1)) == 1
@@ -121,7 +121,7 @@ def test_wrong_use_is_refused(index: CellIndex) -> None:
     framed, hashes = queries(trained, runs.paths("test")[:1])
     with pytest.raises(SettingError, match="count=0: ask for at least 1"):
         index.nearest(trained, framed, hashes, count=0)
-    with pytest.raises(ModelError, match="the index of cells was made for another model"):
+    with pytest.raises(ModelError, match="the index of cells: made for another model"):
         index.nearest(model(), framed, hashes)
     tested = Manifest(pd.DataFrame({"path": runs.paths("test")}))
     with pytest.raises(DataError, match="none of the 6 pictures is one that this model was trained on"):

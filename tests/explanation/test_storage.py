@@ -83,7 +83,7 @@ def test_every_difference_that_matters_shows() -> None:
     ]
     prints = {fingerprint(one) for one in (trained, *others)}
     assert len(prints) == len(others) + 1
-    with pytest.raises(ModelError, match="the index was made for another model than this one"):
+    with pytest.raises(ModelError, match="the index: made for another model than this one"):
         require_same_model(bent, fingerprint(trained), "the index")
     # Names of classes or a calibration do not change a feature.
     assert fingerprint(replace(trained, classes=("a", "b", "c"))) == fingerprint(trained)

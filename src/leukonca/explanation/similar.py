@@ -24,7 +24,7 @@ from tqdm import tqdm
 from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, ModelError, SettingError
 from leukonca.explanation.automaton import automaton_of, require_seeds
-from leukonca.explanation.features import SEEDS, cell_features
+from leukonca.explanation.features import SEEDS, vectors_of
 from leukonca.explanation.storage import fingerprint, load_parts, require_same_model, save_parts
 from leukonca.learning.preparation import read_framed
 from leukonca.learning.trained import TrainedModel
@@ -244,9 +244,7 @@ def index_cells(
 def _features(
     model: TrainedModel, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
 ) -> Floats:
-    features = cell_features(
-        model, pictures, images, steps=[model.steps], seeds=seeds, purpose="an index of cells"
-    )
+    features = vectors_of(model, pictures, images, seeds=seeds, purpose="an index of cells").features
     return features[:, : 2 * features.shape[1] // 3]
 
 
