@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import _commands
+import _experiments
 import _tables
+import _trust
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -79,8 +81,17 @@ TABLES: dict[str, Callable[[], str]] = {
     "cell-types": _tables.cell_types,
     "class-sets": _tables.class_sets,
     "image-sets": _tables.image_sets,
-    "training-memory": _tables.training_memory,
+    "bench": _tables.bench,
+    "settling": _tables.settling,
     "training-runs": _tables.training_runs,
+    "eight-classes": _experiments.eight_classes,
+    "thirteen-classes": _experiments.thirteen_classes,
+    "laboratories": _experiments.laboratories,
+    "baselines": _experiments.baselines,
+    "ablations": _experiments.ablations,
+    "few-labels": _experiments.few_labels,
+    "promises": _trust.promises,
+    "foreign-pictures": _trust.foreign_pictures,
     "commands": _commands.commands,
     "settings": _commands.settings,
     "architecture-changes": _commands.architecture_changes,

@@ -10,7 +10,7 @@ from typing import Any
 from leukonca.cells.source import known_sources
 from leukonca.vocabulary import CELL_TYPES, CLASS_SETS
 
-__all__ = ["cell_types", "class_sets", "image_sets", "table", "training_memory", "training_runs"]
+__all__ = ["bench", "cell_types", "class_sets", "image_sets", "settling", "table", "training_runs"]
 
 _RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
@@ -82,34 +82,54 @@ def image_sets() -> str:
     return "\n\n".join(parts)
 
 
-def training_memory() -> str:
-    """What ``benchmarks/training_memory.py`` measured, or that nothing has been measured yet."""
-    file = _RESULTS / "training_memory.json"
-    if not file.is_file():
-        return "No measurement of single training steps is kept in the repository yet."
-    found = json.loads(file.read_text(encoding="utf-8"))
-    rows = (
-        (
-            f"`{row['preset']}`",
-            row["engine"],
-            row["precision"],
-            str(row["batch"]),
-            f"{row['parameters']:,}",
-            f"{row['cells_per_second']:g}",
-            f"{row['peak_above_import_mb']:,} MB",
-        )
-        for row in found["rows"]
+def _measured(name: str) -> dict[str, Any] | None:
+    file = _RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _entry(value: Any) -> str:
+    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _rows(rows: list[dict[str, Any]]) -> str:
+    """Rows of one part of a measurement as a table; what was left out says why."""
+    heads = list(dict.fromkeys(head for row in rows for head in row))
+    return table(
+        (head.replace("_", " ") for head in heads),
+        ([_entry(row.get(head)) for head in heads] for row in rows),
     )
-    head = (
-        "preset",
-        "engine",
-        "precision",
-        "batch",
-        "parameters",
-        "cells a second",
-        "memory above the start",
+
+
+_PARTS = {
+    "peak": "Peak of matrix products",
+    "inference": "Inference",
+    "training": "Training step",
+    "memory": "Peak memory for a picture",
+    "networks": "Other networks",
+    "scaling": "Growth with sites, steps, pictures and threads",
+}
+
+
+def bench() -> str:
+    """What ``leukonca bench`` measured, or that nothing has been measured yet."""
+    found = _measured("bench")
+    if found is None:
+        return "No measurement by `leukonca bench` is kept in the repository yet."
+    parts = [f"### {_PARTS[part]}\n\n{_rows(rows)}" for part, rows in found["parts"].items()]
+    about = f"Measured on: {_machine(found['machine'])}; median of {found['rounds']} rounds."
+    return "\n\n".join((*parts, about))
+
+
+def settling() -> str:
+    """What stopping early costs, or that nothing has been measured yet."""
+    found = _measured("settling")
+    if found is None:
+        return "No measurement of stopping early is kept in the repository yet."
+    rows = [{**row, "tolerance": row["tolerance"] or "none: all steps"} for row in found["rows"]]
+    return (
+        f"{_rows(rows)}\n\nOn {found['cells']:,} held-out cells with `{found['model']}`, "
+        f"{found['seeds']} firing seeds. Measured on: {_machine(found['machine'])}."
     )
-    return f"{table(head, rows)}\n\nMeasured on: {_machine(found['machine'])}."
 
 
 def training_runs() -> str:

@@ -128,7 +128,7 @@ def test_a_wrong_setting_is_named(changes: dict[str, Any], message: str, tmp_pat
 def test_changes_may_be_typed_or_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
 
-    def spy(data: object, out: Path, settings: object, *, progress: bool) -> Run:
+    def spy(data: object, out: Path, settings: object, *, cache: object, progress: bool) -> Run:
         given.append(settings)
         return runs.run()
 

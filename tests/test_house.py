@@ -184,7 +184,7 @@ def test_constraints_pin_exact_versions() -> None:
 def test_constraints_cover_what_the_project_asks_for() -> None:
     settings = project()
     wanted = [*settings["dependencies"]]
-    for extra in ("dev", "docs"):
+    for extra in ("baselines", "dev", "docs"):
         wanted += settings["optional-dependencies"][extra]
     pins = constraints()
     for requirement in map(Requirement, wanted):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,19 @@ from leukonca.assessment.prediction import Predictions
 from leukonca.cells.listing import walk
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
+from leukonca.delivery.shipped import find_shipped
 from leukonca.errors import DataError, ModelError
+from leukonca.learning.adaptation import adapt as _adapt
+from leukonca.learning.adaptation import with_pooled_statistics
 from leukonca.learning.bundle import load_bundle, save_bundle
 from leukonca.learning.run import Run
 from leukonca.learning.settings import ArchitectureChanges, Settings
 from leukonca.learning.trained import TrainedModel
 from leukonca.learning.training import resume as _resume
 from leukonca.learning.training import train as _train
+from leukonca.learning.trust import FOREIGN_SHARE
+from leukonca.learning.trusting import calibrate as _calibrate
+from leukonca.nca.settling import Settling
 
 __all__ = ["Model", "Training", "evaluate", "files_of", "load", "resume", "train"]
 
@@ -71,14 +77,37 @@ class Model:
         """Names of its classes, in the order of its outputs."""
         return self.trained.classes
 
+    def settling(self, tolerance: float | None) -> Model:
+        """Return the same model, which stops a picture where its probabilities have settled.
+
+        Args:
+            tolerance: The largest change that counts as none; ``None``: take all steps. See
+                :class:`leukonca.nca.settling.Settling`.
+
+        Raises:
+            SettingError: ``tolerance`` is outside [0, 1].
+        """
+        settling = None if tolerance is None else Settling(tolerance)
+        return replace(self, trained=self.trained.with_settling(settling))
+
     def classify(
-        self, paths: PathLike | Sequence[PathLike], *, seeds: int = FIRING_SEEDS, progress: bool = False
+        self,
+        paths: PathLike | Sequence[PathLike],
+        *,
+        seeds: int = FIRING_SEEDS,
+        coverage: float | None = None,
+        foreign: float = FOREIGN_SHARE,
+        progress: bool = False,
     ) -> Predictions:
         """Name the cell of every picture.
 
         Args:
             paths: A picture, a folder, or several of them.
             seeds: Firing seeds to average over; see ``Predictions.spread``.
+            coverage: Give each cell the set of classes that holds the true one with this probability, in
+                (0, 1); see ``Predictions.sets``.
+            foreign: Do not name pictures so unlike the training cells that less than this share of held-out
+                cells is; 0 names every picture.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -87,8 +116,41 @@ class Model:
 
         Raises:
             DataError: There is no picture.
+            ModelError: A coverage is asked of a model that was not calibrated.
+            SettingError: A number is out of its range.
         """
-        return predict(self.trained, files_of(paths), seeds=seeds, progress=progress)
+        return predict(
+            self.trained,
+            files_of(paths),
+            seeds=seeds,
+            coverage=coverage,
+            foreign=foreign,
+            progress=progress,
+        )
+
+    def calibrate(
+        self,
+        data: PathLike | Sequence[PathLike] | Manifest,
+        *,
+        seeds: int = FIRING_SEEDS,
+        progress: bool = False,
+    ) -> Model:
+        """Return the model with calibrated probabilities, prediction sets and a sense of foreign pictures.
+
+        A trained model has all that. This is for models from before, and for other ``seeds``; see
+        :func:`leukonca.learning.trusting.calibrate`.
+
+        Args:
+            data: SPECs or a manifest: its training and validation cells, or other labelled cells of the same
+                laboratory.
+            seeds: Firing seeds to average over.
+            progress: Whether to show progress bars.
+
+        Raises:
+            DataError: No cell to calibrate on is among the data.
+        """
+        manifest = data if isinstance(data, Manifest) else scan(_specs(data), progress=progress)
+        return replace(self, trained=_calibrate(self.trained, manifest, seeds=seeds, progress=progress))
 
     def evaluate(
         self,
@@ -126,11 +188,8 @@ class Model:
             manifest = self.run.manifest
             if not (manifest.frame["split"] == "test").any():
                 raise DataError(f"{self.name}: its run kept no test cells; name other cells with --data")
-        elif isinstance(data, Manifest):
-            manifest = data
         else:
-            specs = [data] if isinstance(data, (str, os.PathLike)) else data
-            manifest = scan([os.fspath(spec) for spec in specs], progress=progress)
+            manifest = _cells(data, progress)
         metrics, _ = _evaluate(
             self.trained,
             manifest,
@@ -146,18 +205,58 @@ class Model:
         )
         return metrics
 
+    def adapt(
+        self,
+        data: PathLike | Sequence[PathLike] | Manifest,
+        *,
+        labels: int | None = None,
+        seed: int = 0,
+        source: PathLike | Sequence[PathLike] | Manifest | None = None,
+        progress: bool = False,
+    ) -> Model:
+        """Fit it to another laboratory with a few of its cells.
+
+        Args:
+            data: SPECs or a manifest of the new laboratory's cells.
+            labels: How many labels of each type to use; ``None``: all there are; 0: none, all cells are used
+                unlabelled. See :func:`leukonca.learning.adaptation.adapt`.
+            seed: Chooses the cells.
+            source: The image set that it was trained on; needed only by models whose file does not know what
+                their features are like on it.
+            progress: Whether to show progress bars.
+
+        Returns:
+            The adapted model; this one stays as it is.
+
+        Raises:
+            DataError: There are too few cells, or none that the model can express.
+            ModelError: The model cannot be adapted, or needs ``source``.
+            SettingError: ``labels`` or ``seed`` is out of range.
+        """
+        trained = self.trained
+        if source is not None:
+            trained = with_pooled_statistics(trained, _cells(source, progress), progress=progress)
+        adapted = _adapt(
+            trained, _cells(data, progress), labels=labels, seed=seed, name=self.name, progress=progress
+        )
+        return Model(f"{self.name}-adapted", adapted)
+
     def save(self, path: PathLike) -> None:
         """Write the model as one file."""
         save_bundle(self.trained, path)
 
 
 def load(path: PathLike) -> Model:
-    """Load a model from its file, or the best model of a training run from its folder.
+    """Load a model: from its file, from the folder of a run (its best), or one of the package by name.
+
+    A file or folder of that name counts first; ``leukonca models`` lists the names.
 
     Raises:
         ModelError: There is no such model, or the file is foreign, broken or newer.
     """
     source = Path(path)
+    if not source.exists() and not source.suffix and source.name == os.fspath(path):
+        return Model(source.name, load_bundle(find_shipped(source.name).file))
     if Run.is_run(source):
         run = Run.open(source)
         if not (source / "best.safetensors").is_file():
@@ -193,6 +292,7 @@ def train(
     out: PathLike,
     settings: Settings | None = None,
     *,
+    cache: PathLike | None = None,
     progress: bool = False,
     **changes: Any,
 ) -> Training:
@@ -202,6 +302,7 @@ def train(
         data: SPECs (a folder with a folder for each class, a table, a published set) or a manifest.
         out: Folder of the run, new or empty.
         settings: See :class:`leukonca.learning.settings.Settings`; the defaults where there are none.
+        cache: Folder in which several runs share their prepared pictures; by default each keeps its own.
         progress: Whether to show progress bars.
         **changes: Single settings by name, such as ``preset="tiny", epochs=5, change={"steps": 8}``.
 
@@ -211,12 +312,17 @@ def train(
         TrainingError: The training diverged.
     """
     settings = _changed(settings or Settings(), changes)
-    if isinstance(data, Manifest):
-        run = _train(data, Path(out), settings, progress=progress)
-    else:
-        specs = [data] if isinstance(data, (str, os.PathLike)) else data
-        run = _train([os.fspath(spec) for spec in specs], Path(out), settings, progress=progress)
+    cells = data if isinstance(data, Manifest) else _specs(data)
+    run = _train(cells, Path(out), settings, cache=Path(cache) if cache else None, progress=progress)
     return Training(run, load(run.folder))
+
+
+def _specs(data: PathLike | Sequence[PathLike]) -> list[str]:
+    return [os.fspath(spec) for spec in ([data] if isinstance(data, (str, os.PathLike)) else data)]
+
+
+def _cells(data: PathLike | Sequence[PathLike] | Manifest, progress: bool) -> Manifest:
+    return data if isinstance(data, Manifest) else scan(_specs(data), progress=progress)
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
@@ -226,9 +332,9 @@ def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
     return Settings.from_dict({**settings.to_dict(), **changes})
 
 
-def resume(out: PathLike, *, progress: bool = False) -> Training:
+def resume(out: PathLike, *, cache: PathLike | None = None, progress: bool = False) -> Training:
     """Go on with an interrupted training run; see :func:`train`."""
-    return Training(_resume(Path(out), progress=progress), load(out))
+    return Training(_resume(Path(out), cache=Path(cache) if cache else None, progress=progress), load(out))
 
 
 def evaluate(

@@ -12,11 +12,11 @@ import pytest
 
 import runs
 from learning.micro import picture, save
-from leukonca.assessment import evaluate as room
 from leukonca.assessment.evaluate import Chosen, choose, evaluate
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.errors import DataError, SettingError
+from leukonca.learning import recognition
 from leukonca.learning.bundle import load_bundle, save_bundle
 
 
@@ -121,13 +121,13 @@ def test_an_unknown_part_is_refused(renamed: Manifest) -> None:
 
 def test_only_pictures_without_a_known_hash_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    read = room.read_framed
+    read = recognition.read_framed
 
     def spy(paths: list[str], framing: Any) -> Any:
         asked.extend(paths)
         return read(paths, framing)
 
-    monkeypatch.setattr(room, "read_framed", spy)
+    monkeypatch.setattr(recognition, "read_framed", spy)
     manifest = runs.run().manifest
     assert len(choose(runs.model(), manifest).manifest) == 6
     assert asked == []
@@ -144,7 +144,9 @@ def test_a_bundle_repeats_the_runs_own_test_exactly(tmp_path: Path) -> None:
     again, _ = evaluate(bundle, scan([f"folder:{runs.cells()}"]), tmp_path / "bundle", resamples=50)
     assert first.n == 6
     assert again.to_dict() == first.to_dict()
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8")) == first.to_dict()
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert {name: written[name] for name in first.to_dict()} == first.to_dict()
+    assert written["trust"]["fitted"]["cells"] == 6
     tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("run", "bundle")]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
@@ -216,7 +218,7 @@ def no_work(*_: object, **__: object) -> None:
 def test_wrong_options_are_refused_before_any_work(
     options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: Manifest
 ) -> None:
-    monkeypatch.setattr(room, "read_framed", no_work)
+    monkeypatch.setattr(recognition, "read_framed", no_work)
     with pytest.raises(SettingError, match=message):
         evaluate(runs.model(), renamed, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
@@ -231,6 +233,29 @@ def a_file(place: Path) -> Path:
 def test_where_nothing_can_be_written_is_known_before_any_work(
     taken: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: Manifest
 ) -> None:
-    monkeypatch.setattr(room, "read_framed", no_work)
+    monkeypatch.setattr(recognition, "read_framed", no_work)
     with pytest.raises(DataError, match=r"cannot be written: .*; choose another place"):
         evaluate(runs.model(), renamed, taken(tmp_path / "taken"))
+
+
+def test_every_cell_is_named_and_counted_however_foreign(tmp_path: Path) -> None:
+    known = runs.wary()
+    assert known.trust is not None
+    assert known.trust.familiarity is not None
+    strange = replace(known.trust.familiarity, distances=np.full(99, 1e-9, np.float32))
+    model = replace(known, trust=replace(known.trust, familiarity=strange))
+    with runs.undrawn():
+        metrics, predictions = evaluate(model, runs.run().manifest, tmp_path, resamples=0)
+    assert metrics.n == 6
+    assert all(predictions.labels)
+    assert predictions.reasons is None
+    written = json.loads((tmp_path / "metrics.json").read_text("utf-8"))["trust"]
+    assert written["foreign"] == 1.0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "100% of these cells are stranger to the model than 99 % of those that it" in page
+
+
+def test_a_report_of_a_model_without_trust_has_none(tmp_path: Path) -> None:
+    with runs.undrawn():
+        evaluate(replace(runs.model(), trust=None), runs.run().manifest, tmp_path, resamples=0)
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["trust"] is None

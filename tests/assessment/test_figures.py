@@ -12,11 +12,14 @@ from leukonca.assessment.figures import (
     f1_figure,
     history_figure,
     reliability_figure,
+    review_figure,
     save_figure,
     title_of,
     to_png,
 )
+from leukonca.assessment.intervals import Estimate
 from leukonca.assessment.metrics import measure
+from leukonca.assessment.promises import ReviewCurve, SetFigures
 from leukonca.errors import SettingError
 from leukonca.vocabulary import CLASS_SETS
 
@@ -104,3 +107,17 @@ def test_reports_load_neither_windows_nor_tensors():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_review_figure_marks_the_sets_that_leave_something_to_the_model():
+    curve = ReviewCurve.of(np.linspace(0.5, 1, 10), np.arange(10) > 2)
+    sets = [
+        SetFigures(0.9, Estimate(0.9), 0.8, "a", 1.1, 0.8, 0.95, 0.0),
+        SetFigures(0.99, Estimate(0.99), 0.9, "a", 3.0, 0.0, float("nan"), 0.0),
+    ]
+    axes = review_figure(curve, sets).axes[0]
+    line, marks = axes.lines
+    np.testing.assert_allclose(line.get_ydata(), curve.accuracy[:6])
+    np.testing.assert_allclose([marks.get_xdata(), marks.get_ydata()], [[0.2], [0.95]])
+    assert texts(axes) == ["90%"]
+    assert len(review_figure(curve).axes[0].lines) == 1

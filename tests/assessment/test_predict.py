@@ -14,10 +14,11 @@ from leukonca.assessment.predict import join, predict, predict_in_parts, with_ta
 from leukonca.assessment.prediction import Predictions
 from leukonca.cells.decode import content_hash, decode
 from leukonca.cells.framing import frame
-from leukonca.errors import DataError, SettingError
+from leukonca.errors import DataError, ModelError, SettingError
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import image_id
+from leukonca.nca.settling import Settling
 
 
 def one_by_one(model: TrainedModel, paths: list[str], seeds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,6 +37,7 @@ def one_by_one(model: TrainedModel, paths: list[str], seeds: int) -> tuple[np.nd
             with torch.no_grad():
                 images = torch.tensor([image_id(content_hash(picture))])
                 logits = model.network(inputs.float()[None], images, seed)[0].double().numpy()
+            logits /= model.trust.temperature if model.trust else 1.0
             powers = np.exp(logits - logits.max())
             rows.append(powers / powers.sum())
         mean = np.mean(rows, axis=0)
@@ -59,7 +61,7 @@ def test_probabilities_are_the_mean_over_seeds_and_the_spread_is_that_of_the_win
     if seeds == 1:
         assert np.isnan(found.spread).all()
     else:
-        assert (spread > 1e-5).all()
+        assert (spread > 1e-7).all()
         np.testing.assert_allclose(found.spread, spread, rtol=0, atol=1e-6)
     assert found.paths == paths
     assert found.errors == [""] * len(paths)
@@ -168,3 +170,116 @@ def test_target_statistics_are_those_of_the_very_cells(tmp_path: Path) -> None:
 def test_target_statistics_need_a_readable_cell(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         with_target_statistics(runs.model(), [str(tmp_path / "missing.png")])
+
+
+def test_settled_predictions_say_how_many_steps_they_took() -> None:
+    model, paths = runs.model(), [*runs.paths("test"), "no-such-file.png"]
+    steps = model.network.architecture.steps
+    assert predict(model, paths).steps is None
+    all_of_them, none = (
+        predict(model.with_settling(Settling(tolerance, every=1, least=1)), paths, seeds=2, batch=3)
+        for tolerance in (0.0, 1.0)
+    )
+    assert all_of_them.steps is not None
+    assert none.steps is not None
+    np.testing.assert_array_equal(none.steps[:-1], 1)
+    assert np.isnan(none.steps[-1])
+    assert (all_of_them.steps[:-1] <= steps).all()
+    assert list(none.to_frame()["steps"][:-1]) == [1.0] * (len(paths) - 1)
+    # Where no picture stops early, nothing is different.
+    kept = all_of_them.steps == steps
+    expected = predict(model, paths, seeds=2)
+    np.testing.assert_allclose(
+        all_of_them.probabilities[kept], expected.probabilities[kept], rtol=0, atol=1e-6
+    )
+
+
+def test_a_calibrated_model_states_calibrated_probabilities_and_those_before() -> None:
+    model, paths = runs.wary(), runs.paths("test")
+    found = predict(model, paths, seeds=2)
+    np.testing.assert_allclose(found.probabilities, one_by_one(model, paths, 2)[0], rtol=0, atol=1e-6)
+    assert found.uncalibrated is not None
+    plain = one_by_one(replace(model, trust=None), paths, 2)[0]
+    np.testing.assert_allclose(found.uncalibrated, plain, rtol=0, atol=1e-6)
+    assert np.abs(plain - found.probabilities).max() > 0.01
+
+
+def test_a_coverage_gives_sets_and_without_it_there_are_none() -> None:
+    model, paths = runs.wary(), runs.paths("test")
+    found = predict(model, paths, coverage=0.8)
+    # The 80th of 99 scores 0.01, 0.02 … is 0.8: a class belongs to the set where its probability is 0.2.
+    assert found.sets is not None
+    np.testing.assert_array_equal(found.sets, found.probabilities >= 0.2)
+    assert predict(model, paths).sets is None
+
+
+def test_pictures_are_foreign_below_the_share_that_was_named() -> None:
+    model, paths = runs.wary(), runs.paths("test")
+    found = predict(model, paths)
+    assert found.familiarity is not None
+    assert ((found.familiarity > 0) & (found.familiarity < 1)).all()
+    middle = float(np.median(found.familiarity))
+    for share in (0.0, middle, 0.99):
+        flagged = predict(model, paths, foreign=share)
+        assert flagged.foreign is not None
+        np.testing.assert_array_equal(flagged.foreign, found.familiarity < share)
+        assert [not label for label in flagged.labels] == flagged.foreign.tolist()
+
+
+def test_an_unread_file_is_neither_familiar_nor_foreign(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.png")
+    found = predict(runs.wary(), [missing, runs.paths("test")[0]], coverage=0.9, batch=1)
+    assert found.familiarity is not None
+    assert np.isnan(found.familiarity).tolist() == [True, False]
+    assert found.foreign is not None
+    assert found.sets is not None
+    assert (found.foreign[0], found.sets[0].any()) == (False, False)
+    assert found.reasons is not None
+    assert found.reasons[0] == "unreadable"
+
+
+def test_without_trust_everything_is_as_it_was() -> None:
+    plain = replace(runs.model(), trust=None)
+    found = predict(plain, runs.paths("test"))
+    assert (found.sets, found.familiarity, found.foreign, found.uncalibrated) == (None, None, None, None)
+    assert list(found.to_frame().columns) == [
+        "path",
+        "label",
+        *(f"p_{name}" for name in plain.classes),
+        *(
+            "spread",
+            "error",
+        ),
+    ]
+    with pytest.raises(ModelError, match=r"coverage=0.9: this model is not calibrated; 'leukonca calibrate'"):
+        predict_in_parts(plain, ["never read"], coverage=0.9)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"coverage": 1.0}, "coverage=1.0 must lie between 0 and 1"),
+        ({"foreign": 1.0}, "foreign=1.0 must be at least 0 and below 1"),
+        ({"foreign": -0.1}, "foreign=-0.1"),
+    ],
+)
+def test_wrong_shares_are_refused_before_any_work(option: dict[str, float], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        predict_in_parts(runs.wary(), ["never read"], **option)
+
+
+def test_a_coverage_that_so_few_cells_cannot_promise_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    found = predict(runs.wary(), runs.paths("test"), coverage=0.999)
+    assert found.sets is not None
+    assert found.sets.all()
+    assert "a coverage of 0.999 needs more than the 99 cells" in caplog.text
+
+
+def test_joined_parts_keep_what_all_of_them_know() -> None:
+    sure = predict(runs.wary(), runs.paths("test")[:2], coverage=0.9)
+    plain = predict(replace(runs.model(), trust=None), runs.paths("test")[2:3])
+    joined = join([sure, sure], sure.classes)
+    assert joined.sets is not None
+    assert (len(joined), joined.sets.shape) == (4, (4, 3))
+    mixed = join([sure, plain], sure.classes)
+    assert (len(mixed), mixed.sets, mixed.foreign) == (3, None, None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,20 @@ def three(truth=("monocyte", "", "my own class")):
         spread=np.array([0.1, np.nan, 0.0]),
         errors=["", "the file is empty", ""],
         truth=None if truth is None else list(truth),
+    )
+
+
+def judged():
+    """Five cells of classes with trying names: sure, ambiguous, foreign, unreadable, of an empty set."""
+    return Predictions(
+        classes=("a|b", "b\\", "c"),
+        paths=[f"{number}.png" for number in range(5)],
+        probabilities=np.array([[0.9, 0.1, 0], [0.5, 0.5, 0], [1, 0, 0], [np.nan] * 3, [0.4, 0.3, 0.3]]),
+        spread=np.zeros(5),
+        errors=["", "", "", "is empty", ""],
+        sets=np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0], [0, 0, 0]], dtype=bool),
+        familiarity=np.array([0.5, 1.0, 0.0, np.nan, 1 / 3]),
+        foreign=np.array([False, False, True, False, False]),
     )
 
 
@@ -193,3 +208,55 @@ def test_rows_that_are_no_predictions_are_refused(change, message):
     }
     with pytest.raises(DataError, match=message):
         Predictions(**fields | change)
+
+
+def test_a_foreign_picture_is_not_named_and_a_person_is_told_why():
+    found = judged()
+    assert found.labels == ["a|b", "a|b", "", "", "a|b"]
+    assert found.predicted.tolist() == [0, 0, 0, -1, 0]
+    assert found.reasons == ["", "ambiguous", "foreign|ambiguous", "unreadable", "ambiguous"]
+    frame = found.to_frame()
+    assert frame["set"].tolist() == ["a\\|b", "a\\|b|b\\\\", "a\\|b|b\\\\|c", "", ""]
+    assert frame["review"].tolist() == ["no", "yes", "yes", "yes", "yes"]
+    assert list(frame.columns) == [
+        *("path", "label", "set", "p_a|b", "p_b\\", "p_c", "spread", "familiarity", "review", "reason"),
+        "error",
+    ]
+
+
+def test_what_was_not_asked_is_no_column():
+    only_sets = replace(judged(), familiarity=None, foreign=None)
+    assert only_sets.reasons == ["", "ambiguous", "ambiguous", "unreadable", "ambiguous"]
+    assert only_sets.labels[2] == "a|b"
+    only_foreign = replace(judged(), sets=None)
+    assert only_foreign.reasons == ["", "", "foreign", "unreadable", ""]
+    neither = replace(judged(), sets=None, foreign=None)
+    assert neither.reasons is None
+    assert list(neither.to_frame().columns)[-3:] == ["spread", "familiarity", "error"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_sets_and_flags_come_back_exactly(tmp_path, suffix):
+    file = tmp_path / f"t{suffix}"
+    judged().write(file)
+    found = Predictions.read(file)
+    assert_same(found, judged())
+    for name in ("sets", "familiarity", "foreign"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(judged(), name))
+    assert (found.labels, found.reasons) == (judged().labels, judged().reasons)
+
+
+def test_a_set_of_unknown_classes_is_refused(tmp_path):
+    file = tmp_path / "t.csv"
+    judged().write(file)
+    file.write_text(file.read_text("utf-8").replace('"a\\|b|b\\\\"', '"a\\|b|d"'), encoding="utf-8")
+    with pytest.raises(DataError, match="row 1 has 'd' in its set, which is none of its classes"):
+        Predictions.read(file)
+
+
+def test_a_part_keeps_its_sets_and_flags():
+    part = judged().subset([2, 0])
+    assert part.reasons == ["foreign|ambiguous", ""]
+    np.testing.assert_array_equal(part.familiarity, [0, 0.5])
+    with pytest.raises(DataError, match="have 4 entries in sets; expected 5"):
+        replace(judged(), sets=np.ones((4, 3), bool))

@@ -11,8 +11,10 @@ import pytest
 
 from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.prediction import Predictions
+from leukonca.assessment.promises import Promises
 from leukonca.assessment.report import write_report
 from leukonca.errors import DataError, PictureError
+from leukonca.learning.trust import Trust
 
 FILES = {
     "predictions.csv",
@@ -209,3 +211,23 @@ def test_a_repeated_report_is_the_same_to_the_byte(tmp_path):
         write(tmp_path / name, said(("a", "b"), truth), truth)
     for name in FILES:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_what_was_promised_stands_on_the_page_and_in_the_figures(tmp_path):
+    classes, truth = ("basophil", "monocyte"), ["basophil", "monocyte"] * 20
+    predictions = said(classes, truth)
+    trust = Trust(0.7, np.linspace(0, 1, 99, dtype=np.float32), None, {"cells": 99})
+    promises = Promises.of(trust, predictions, truth, resamples=20)
+    _, page = write(tmp_path / "with", predictions, truth, promises=promises)
+    figures = json.loads((tmp_path / "with" / "metrics.json").read_text("utf-8"))
+    assert figures["trust"] == promises.to_dict()
+    assert figures["review"]["accuracy_of_the_others"][0] == figures["accuracy"]["value"]
+    parsed(page)
+    assert "temperature 0.700, fitted on 99\N{NO-BREAK SPACE}held-out cells" in page
+    for entry in promises.sets:
+        assert f"<td>{100 * entry.asked:.1f}\N{NO-BREAK SPACE}%</td>" in page
+        assert f"{100 * entry.reached.value:.1f}\N{NO-BREAK SPACE}%" in page
+    assert "classify</code> would not name them" not in page  # this model cannot tell
+    _, page = write(tmp_path / "without", predictions, truth)
+    assert json.loads((tmp_path / "without" / "metrics.json").read_text("utf-8"))["trust"] is None
+    assert "Coverage asked" not in page

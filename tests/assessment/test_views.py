@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from leukonca.assessment.metrics import measure
 from leukonca.assessment.prediction import Predictions
-from leukonca.assessment.views import align
+from leukonca.assessment.views import align, among
 from leukonca.errors import DataError
 from leukonca.vocabulary import CLASS_SETS
 
@@ -107,3 +108,50 @@ def test_nothing_in_common_is_refused():
         align(said(FIVE, "monocyte"), ["smudge_cell"])
     with pytest.raises(DataError, match="2 true labels"):
         align(said(FIVE, "monocyte"), ["monocyte", "monocyte"])
+
+
+def test_among_some_types_the_others_probability_is_shared_out():
+    row = {"neutrophil": 0.2, "monocyte": 0.1, "platelet": 0.6, "immature_granulocyte": 0.1}
+    known = among(said(EIGHT, row), FIVE)
+    assert known.classes == FIVE
+    expected = {"neutrophil": 2 / 3, "monocyte": 1 / 3}
+    np.testing.assert_allclose(known.probabilities[0], [expected.get(name, 0) for name in FIVE], atol=1e-12)
+    assert math.isnan(known.spread[0])
+
+
+def test_among_coarser_types_kinds_are_summed_and_truth_is_kept():
+    row = {"neutrophil_banded": 0.3, "neutrophil_segmented": 0.3, "monocyte": 0.2, "smudge_cell": 0.2}
+    predictions, _, _ = align(said(THIRTEEN, row), ["neutrophil_banded"])
+    known = among(predictions, ("neutrophil", "monocyte"))
+    np.testing.assert_allclose(known.probabilities, [[0.75, 0.25]])
+    assert known.truth == ["neutrophil_banded"]
+
+
+def test_among_a_cell_that_is_surely_something_else_gets_no_name_by_division_by_zero():
+    known = among(said(EIGHT, "platelet"), FIVE)
+    np.testing.assert_allclose(known.probabilities, np.full((1, 5), 0.2))
+
+
+def test_among_needs_two_types_that_the_model_knows():
+    with pytest.raises(DataError, match="smudge_cell, monocyte the model knows monocyte"):
+        among(said(EIGHT, "monocyte"), ("smudge_cell", "monocyte"))
+
+
+def test_sets_are_of_the_view_and_so_are_the_probabilities_before_calibration():
+    predictions = said(THIRTEEN, "neutrophil_banded", "monocyte", "smudge_cell")
+    sets = np.zeros((3, 13), dtype=bool)
+    for name in ("neutrophil_banded", "neutrophil_segmented"):
+        sets[0, THIRTEEN.index(name)] = True
+    sets[1, [THIRTEEN.index("monocyte"), THIRTEEN.index("neutrophil_banded")]] = True
+    before = np.full((3, 13), 1 / 13)
+    familiarity = np.array([0.1, 0.2, 0.3])
+    aligned, _, _ = align(
+        replace(predictions, sets=sets, uncalibrated=before, familiarity=familiarity),
+        ["neutrophil", "monocyte", "lymphocyte"],
+    )
+    named = [
+        [name for name, inside in zip(aligned.classes, row, strict=True) if inside] for row in aligned.sets
+    ]
+    assert named == [["neutrophil"], ["neutrophil", "monocyte"], []]
+    assert aligned.uncalibrated[0, aligned.classes.index("neutrophil")] == pytest.approx(2 / 13)
+    np.testing.assert_array_equal(aligned.familiarity, familiarity)

@@ -124,3 +124,63 @@ def test_impossible_settings_are_refused_by_name_and_value(field: str, value: ob
 def test_impossible_margins_are_refused(margin: float) -> None:
     with pytest.raises(SettingError, match="margin"):
         Framing(64, 0.5).with_margin(margin)
+
+
+def stained(
+    radius: float = 20.0, light: tuple[float, ...] = (0.95, 0.9, 0.85), strength: float = 1.0
+) -> np.ndarray:
+    """A nucleus at (80, 100) of a 150 × 190 picture in some light, stained more or less."""
+    rows, columns = np.mgrid[:150, :190] + 0.5
+    nucleus = (np.hypot(rows - 80, columns - 100) < radius)[..., None] * np.array([0.9, 1.3, 0.4])
+    return np.rint(255 * np.array(light) * np.exp(-strength * nucleus)).astype(np.uint8)
+
+
+def test_a_cell_is_framed_alike_at_any_place_size_and_light() -> None:
+    framing = Framing(48, fit="cell", colour="nucleus", reach=1.7)
+    one = frame(stained(), framing).astype(int)
+    other = frame(np.roll(stained(33.0, (0.6, 0.75, 0.8), 0.7), (-10, 15), (0, 1)), framing).astype(int)
+    assert np.abs(one - other).mean() < 3
+    # The nucleus has the reference absorbance, and 1 / 1.7 of the width.
+    assert -np.log(one[24, 24] / 240) == pytest.approx([0.95, 1.4, 1.4 * 0.4 / 1.3], abs=0.05)
+    assert (one[24, :, 1] < 120).sum() == pytest.approx(48 / 1.7, abs=2.5)
+
+
+def test_light_is_divided_out_of_any_fit() -> None:
+    framed = frame(stained(), Framing(60, 0.8, "square", "light"))
+    assert np.abs(framed[:6, :6].astype(int) - 240).max() <= 4
+    assert -np.log(framed[32, 32] / 240) == pytest.approx([0.9, 1.3, 0.4], abs=0.05)
+
+
+def test_beyond_the_picture_there_is_empty_field() -> None:
+    cut = stained()[:, :105]
+    for colour, field in (("light", [240, 240, 240]), ("as_is", [242, 230, 217])):
+        framed = frame(cut, Framing(40, fit="cell", colour=colour, reach=3.0))
+        assert np.abs(framed[:, -8:].astype(int) - field).max() <= 6
+        assert framed[20, 18, 1] < 120
+
+
+@pytest.mark.parametrize("colour", ["as_is", "light", "nucleus"])
+@pytest.mark.parametrize("fit", ["square", "stretch", "cell"])
+def test_the_canvas_of_any_framing_holds_the_input_in_its_middle(fit: str, colour: str) -> None:
+    picture = stained()
+    framing = Framing(32, 0.6, fit, colour, reach=1.5)
+    canvas = framing.with_margin(1.5)
+    border = (canvas.size - 32) // 2
+    assert border > 0
+    inner = frame(picture, canvas)[border:-border, border:-border].astype(int)
+    # Its scale is rounded, and its resizing meets other pixels.
+    assert np.abs(inner - frame(picture, framing)).mean() < 2
+
+
+def test_a_speck_is_not_blown_up_without_limit() -> None:
+    picture = np.full((100, 100, 3), 240, dtype=np.uint8)
+    picture[50:53, 50:53] = (60, 40, 120)
+    framed = frame(picture, Framing(40, fit="cell", colour="nucleus"))
+    assert framed.shape == (40, 40, 3)
+    assert (framed == 240).mean() > 0.4
+
+
+@pytest.mark.parametrize(("field", "value"), [("reach", 0.9), ("reach", math.nan), ("colour", "grey")])
+def test_settings_of_a_found_cell_are_checked(field: str, value: object) -> None:
+    with pytest.raises(SettingError, match=field):
+        Framing(32, fit="cell", **{field: value})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import runs
 from leukonca.assessment import predict
 from leukonca.assessment.prediction import Predictions
 from leukonca.commands import main
+from leukonca.learning.bundle import save_bundle
 
 
 def model() -> str:
@@ -38,6 +40,21 @@ def test_a_table_is_what_python_gives(
     assert said[-1].split(maxsplit=1) == ["6", f"files, 0 unreadable: {out}"]
     counts = {line.split()[2]: int(line.split()[0]) for line in said[:-1]}
     assert counts == {name: expected.labels.count(name) for name in expected.classes}
+
+
+def test_settled_pictures_stop_early_and_the_steps_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, out = runs.paths("test"), tmp_path / "table.csv"
+    assert classify(model(), *paths, "--out", out, "--settle", 0.5) == 0
+    trained = leukonca.load(model())
+    expected = trained.settling(0.5).classify(paths)
+    pd.testing.assert_frame_equal(Predictions.read(out).to_frame(), expected.to_frame(), check_exact=True)
+    assert expected.steps is not None
+    said = f"{expected.steps.mean():.1f} of {trained.trained.steps} steps on average"
+    assert capsys.readouterr().out.splitlines()[-1].strip() == said
+    assert classify(model(), *paths, "--settle", 2) == 2
+    assert "settle=2.0: a change of a probability is in [0, 1]" in capsys.readouterr().err
 
 
 def test_without_a_file_the_same_table_is_written_here(
@@ -178,3 +195,41 @@ def test_ctrl_c_in_the_middle_of_the_work(
     found = Predictions.read(out)
     assert found.paths == many[:64]
     assert np.isfinite(found.probabilities).all()
+
+
+def wary(folder: Path) -> Path:
+    save_bundle(runs.wary(), folder / "wary.safetensors")
+    return folder / "wary.safetensors"
+
+
+def test_coverage_and_foreign_pictures_go_into_table_and_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, out, file = runs.paths("test"), tmp_path / "t.csv", wary(tmp_path)
+    known = leukonca.load(file).classify(paths).familiarity
+    assert known is not None
+    middle = float(np.median(known))
+    assert classify(file, *paths, "--out", out, "--coverage", 0.8, "--foreign", middle) == 0
+    expected = leukonca.load(file).classify(paths, coverage=0.8, foreign=middle)
+    found = Predictions.read(out)
+    pd.testing.assert_frame_equal(found.to_frame(), expected.to_frame(), check_exact=True)
+    assert expected.foreign is not None
+    assert expected.reasons is not None
+    *counts, unnamed, review, _ = capsys.readouterr().out.splitlines()
+    assert unnamed.split(maxsplit=1) == [str(expected.foreign.sum()), "not named: unlike the training cells"]
+    assert review.split(maxsplit=1) == [str(sum(map(bool, expected.reasons))), "to review"]
+    assert sum(int(line.split()[0]) for line in counts) == 6 - expected.foreign.sum()
+
+
+def test_a_coverage_that_cannot_be_given_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_bundle(replace(runs.model(), trust=None), tmp_path / "old.safetensors")
+    for file, coverage, said in (
+        (tmp_path / "old.safetensors", 0.9, "this model is not calibrated; 'leukonca calibrate' adds"),
+        (wary(tmp_path), 90, "coverage=90.0 must lie between 0 and 1"),
+    ):
+        assert classify(file, runs.paths("test")[0], "--coverage", coverage) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert said in err

@@ -41,7 +41,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "evaluate", "crossval", "classify", "data", "sources", "import-published", "demo"],
+    ["train", "evaluate", "crossval", "classify", "data", "sources", "import-published", "demo", "bench"],
 )
 def test_every_command_has_help_and_is_in_the_overview(
     command: str, capsys: pytest.CaptureFixture[str]
@@ -100,6 +100,30 @@ def test_an_interruption_is_one_line(
     assert one_line(capsys) == "interrupted; 3 of 4 are done\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "size"),
+    [
+        (MemoryError(), ""),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:129] . DefaultCPUAllocator: can't allocate memory: you tried "
+                "to allocate 274877906944 bytes. Error code 12 (Cannot allocate memory)"
+            ),
+            " for 274877906944 bytes",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), " for 2.00 GiB"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, size: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(error, monkeypatch)
+    assert main(["sources"]) == 2
+    assert one_line(capsys).startswith(
+        f"there is not enough memory{size}; end other programs, or take a smaller"
+    )
+
+
 def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     raising(ZeroDivisionError(), monkeypatch)
     with pytest.raises(ZeroDivisionError):
@@ -144,7 +168,7 @@ def test_dashes_in_values_stay(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classify", "no-such-model", "a-picture.png", "--out=my-table.txt"]) == 2
     assert "--out my-table.txt" in one_line(capsys)
     assert main(["classify", "no-such-model", "a-picture.png"]) == 2
-    assert one_line(capsys) == "no-such-model: no such model file\n"
+    assert one_line(capsys).startswith("no-such-model: no such model file, and none of that name comes")
 
 
 def test_the_arguments_of_the_process_are_the_default(

@@ -40,7 +40,7 @@ def settings_given(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that the library was given; nothing is trained."""
     given: list[Settings] = []
 
-    def note(data: object, out: object, settings: Settings, *, progress: bool) -> api.Training:
+    def note(data: object, out: object, settings: Settings, *, cache: object, progress: bool) -> api.Training:
         given.append(settings)
         return api.Training(runs.run(), api.load(runs.run().folder))
 
@@ -257,7 +257,7 @@ def test_quiet_shows_no_bar_to_a_person(
 ) -> None:
     shown = []
 
-    def note(*_: object, progress: bool) -> api.Training:
+    def note(*_: object, cache: object, progress: bool) -> api.Training:
         shown.append(progress)
         return api.Training(runs.run(), api.load(runs.run().folder))
 

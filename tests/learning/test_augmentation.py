@@ -29,6 +29,10 @@ STRENGTHS = {
     "stain": 0.4,
     "blur": 1.5,
     "noise": 0.1,
+    "gamma": 0.4,
+    "crosstalk": 0.1,
+    "blue_loss": 1.0,
+    "cut": 1.0,
 }
 
 
@@ -212,15 +216,50 @@ def test_draws_cover_their_ranges_uniformly() -> None:
     }
     ranges |= {name: (-math.log1p(0.4), 2 * math.log1p(0.4)) for name in ("blue", "eosin")}
     ranges |= {"gain": (-math.log1p(0.2), 2 * math.log1p(0.2))}
+    ranges |= {"gamma": (-math.log1p(0.4), 2 * math.log1p(0.4))}
     logarithmic = set(ranges)
     ranges |= {"angle": (-180.0, 360.0), "shift": (-0.2, 0.4), "hue": (-20.0, 40.0), "offset": (-0.1, 0.2)}
-    ranges |= {"sigma": (0.0, 1.5), "deviation": (0.0, 0.1)}
-    assert set(ranges) | {"symmetry"} == {field.name for field in dataclasses.fields(drawn)}
+    ranges |= {"sigma": (0.0, 1.5), "deviation": (0.0, 0.1), "blue_left": (0.0, 0.9)}
+    others = {"symmetry", "crosstalk", "edges"}
+    assert set(ranges) | others == {field.name for field in dataclasses.fields(drawn)}
     for name, (start, width) in ranges.items():
         values = getattr(drawn, name).reshape(3000, -1)
         values = values.log() if name in logarithmic else values
         for values_of_one in values.T.numpy():
             assert stats.kstest(values_of_one, "uniform", (start, width)).pvalue > 1e-3, name
+
+
+def test_crosstalk_is_normal_about_the_identity() -> None:
+    drawn = draw(Augmentation(**STRENGTHS), torch.arange(3000)).crosstalk
+    away = ((drawn - torch.eye(3)) / STRENGTHS["crosstalk"]).reshape(3000, 9)
+    for values_of_one in away.T.numpy():
+        assert stats.kstest(values_of_one, "norm").pvalue > 1e-3
+
+
+def test_one_or_two_sides_are_cut_each_as_likely() -> None:
+    edges = draw(dataclasses.replace(OFF, cut=0.4), torch.arange(8000)).edges
+    assert edges.max() < 0.3
+    sides = (edges > 0).sum(1)
+    # Twice in half of the cases, of which every fourth hits one side twice.
+    expected = torch.tensor([0.6, 0.4 * 0.625, 0.4 * 0.375])
+    assert torch.allclose(torch.bincount(sides) / 8000, expected, atol=0.02)
+    assert torch.allclose((edges > 0).double().mean(0), (edges > 0).double().mean().expand(4), atol=0.02)
+
+
+def test_the_field_of_a_found_cell_survives_another_camera() -> None:
+    canvas = torch.full((8, 3, 32, 32), 240 / 255)
+    assert torch.allclose(run(canvas, only("gamma", "crosstalk", "blue_loss", "cut")), canvas[:, :, :24, :24])
+
+
+def test_a_cut_leaves_empty_field_up_to_a_straight_edge() -> None:
+    varied = run(disc(), only("cut"), 64)
+    plain = run(disc(), OFF, 64)
+    edges = draw(only("cut"), SEEDS).edges
+    for picture, before, (left, right, top, bottom) in zip(varied, plain, (64 * edges).tolist(), strict=True):
+        kept = np.zeros((64, 64), dtype=bool)
+        kept[round(top) : 64 - round(bottom), round(left) : 64 - round(right)] = True
+        assert np.array_equal(picture[0].numpy()[kept], before[0].numpy()[kept])
+        assert np.allclose(picture[0].numpy()[~kept], 240 / 255)
 
 
 def test_a_strength_changes_no_other_draw() -> None:
@@ -229,7 +268,11 @@ def test_a_strength_changes_no_other_draw() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.permutations(range(16)), st.integers(1, 16), st.sampled_from(["paper", "standard", "strong"]))
+@given(
+    st.permutations(range(16)),
+    st.integers(1, 16),
+    st.sampled_from(["paper", "standard", "strong", "laboratories"]),
+)
 def test_a_picture_does_not_depend_on_its_batch(order: list[int], count: int, name: str) -> None:
     canvas = smooth()
     places = torch.tensor(order[:count])
@@ -241,7 +284,7 @@ def test_a_picture_does_not_depend_on_its_batch(order: list[int], count: int, na
 @settings(max_examples=25, deadline=None)
 @given(st.integers(-(1 << 63), (1 << 63) - 1), st.booleans(), st.integers(1, 12))
 def test_values_stay_in_range_at_the_greatest_strengths(seed: int, dark: bool, size: int) -> None:
-    greatest = Augmentation(True, 180.0, 1.0, 0.5, 1.0, 1.0, 1.0, 180.0, 1.0, 5.0, 0.5)
+    greatest = Augmentation(True, 180.0, 1.0, 0.5, 1.0, 1.0, 1.0, 180.0, 1.0, 5.0, 0.5, 1.0, 0.5, 1.0, 1.0)
     canvas = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(seed & 0xFFFF)).round()
     canvas = torch.stack((canvas[0], torch.full_like(canvas[0], 0.0 if dark else 1.0)))
     result = augment(canvas, greatest, size, seeds=torch.tensor([seed, ~seed]))

@@ -23,8 +23,11 @@ import leukonca.writing
 from leukonca.cells.framing import Framing
 from leukonca.errors import ModelError
 from leukonca.learning.bundle import FORMAT, load_bundle, save_bundle
+from leukonca.learning.familiarity import Familiarity
+from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.statistics import InputStatistics
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trust import Trust
 from leukonca.nca.architecture import Architecture
 from leukonca.nca.classifier import CellClassifier
 
@@ -131,6 +134,28 @@ def test_what_was_saved_is_loaded(tmp_path: Path, architecture: Architecture) ->
 def test_a_model_without_statistics_is_loaded(tmp_path: Path) -> None:
     save_bundle(trained(statistics=None, normalisation="picture"), tmp_path / "m.safetensors")
     assert load_bundle(tmp_path / "m.safetensors").statistics is None
+
+
+def test_what_features_are_like_is_kept_to_the_last_digit(tmp_path: Path) -> None:
+    pooled = PooledStatistics(np.linspace(-1, 1 / 3, 16), np.linspace(0.1, 2, 16))
+    save_bundle(trained(pooled=pooled), tmp_path / "model.safetensors")
+    found = load_bundle(tmp_path / "model.safetensors").pooled
+    assert found is not None
+    np.testing.assert_array_equal(found.mean, pooled.mean)
+    np.testing.assert_array_equal(found.spread, pooled.spread)
+    for name, tensor in (
+        ("pooled.mean", torch.zeros(16)),
+        ("pooled.spread", torch.zeros(15, dtype=torch.float64)),
+        ("pooled.mean", torch.full((16,), torch.nan, dtype=torch.float64)),
+    ):
+        save_bundle(trained(pooled=pooled), tmp_path / "model.safetensors")
+        rewrite(
+            tmp_path / "model.safetensors", tensors=lambda values, n=name, t=tensor: values.update({n: t})
+        )
+        assert "pooled" in refused(tmp_path / "model.safetensors")
+    save_bundle(trained(pooled=pooled), tmp_path / "model.safetensors")
+    rewrite(tmp_path / "model.safetensors", tensors=lambda values: values.pop("pooled.spread"))
+    assert "pooled.spread" in refused(tmp_path / "model.safetensors")
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path, good: bytes) -> None:
@@ -409,3 +434,80 @@ def test_any_value_anywhere_in_the_note_gives_a_model_or_a_model_error(
     keys += [(key, inner) for key in ("architecture", "framing", "statistics") for inner in note[key]]
     rewrite(file, change(*data.draw(st.sampled_from(sorted(keys))), to=value))
     loads_or_is_refused(file)
+
+
+@pytest.mark.parametrize(
+    ("framing", "format_"),
+    [
+        (Framing(16, 0.8), 1),
+        (Framing(16, 0.8, colour="light"), 2),
+        (Framing(16, fit="cell", colour="nucleus", reach=2.5), 2),
+    ],
+)
+def test_a_framing_that_older_versions_do_not_know_has_a_higher_format(
+    tmp_path: Path, framing: Framing, format_: int
+) -> None:
+    file = tmp_path / "model.safetensors"
+    save_bundle(trained(framing=framing), file)
+    assert load_bundle(file).framing == framing
+    assert note_of(file)["format"] == format_
+
+
+def trusted() -> TrainedModel:
+    familiarity = Familiarity(
+        np.array([[1, 2], [0, 3]], np.float32), np.eye(2, dtype=np.float32), np.array([1, 4], np.float32)
+    )
+    scores = np.array([0.01, 0.25, 0.5], np.float32)
+    return trained(trust=Trust(1 / 3, scores, familiarity, {"cells": 3, "ece": {"before": 0.1}}))
+
+
+def test_trust_is_kept_to_the_bit(tmp_path: Path) -> None:
+    saved = trusted()
+    assert saved.trust is not None
+    save_bundle(saved, tmp_path / "m.safetensors")
+    found = load_bundle(tmp_path / "m.safetensors").trust
+    assert found is not None
+    assert (found.temperature, found.fitted) == (saved.trust.temperature, saved.trust.fitted)
+    np.testing.assert_array_equal(found.scores, saved.trust.scores)
+    assert found.familiarity is not None
+    assert saved.trust.familiarity is not None
+    for name in ("whitening", "centres", "distances"):
+        expected = getattr(saved.trust.familiarity, name)
+        np.testing.assert_array_equal(getattr(found.familiarity, name), expected)
+    save_bundle(load_bundle(tmp_path / "m.safetensors"), tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
+
+
+def test_trust_without_familiarity_is_kept(tmp_path: Path) -> None:
+    save_bundle(trained(trust=Trust(2.0, np.zeros(1, np.float32))), tmp_path / "m.safetensors")
+    found = load_bundle(tmp_path / "m.safetensors").trust
+    assert found is not None
+    assert (found.temperature, found.familiarity) == (2.0, None)
+
+
+def test_a_model_without_trust_is_written_and_read_as_ever(file: Path) -> None:
+    assert "trust" not in note_of(file)
+    assert not [name for name in load_file(file) if name.startswith("trust")]
+    assert load_bundle(file).trust is None
+
+
+@pytest.mark.parametrize(
+    ("note", "tensors", "message"),
+    [
+        (lambda note: note.update(trust=3), None, "damaged"),
+        (lambda note: note["trust"].pop("temperature"), None, "misses 'temperature'"),
+        (lambda note: note["trust"].update(temperature=0), None, "temperature 0.0 must be a number above 0"),
+        (lambda note: note["trust"].update(temperature="warm"), None, "damaged"),
+        (lambda note: note["trust"].update(fitted=[]), None, "trust.fitted is not a table"),
+        (None, lambda tensors: tensors.pop("trust.scores"), "misses 'trust.scores'"),
+        (None, lambda tensors: tensors.pop("trust.centres"), "misses 'trust.centres'"),
+        (None, lambda t: t.update({"trust.scores": t["trust.scores"].double()}), "expected float32"),
+        (None, lambda t: t.update({"trust.scores": t["trust.scores"] + 1}), "scores must be numbers in 0–1"),
+        (None, lambda t: t.update({"trust.centres": torch.ones(2, 3)}), "do not fit together"),
+        (None, lambda t: t.update({"trust.whitening": torch.ones(2, 2) / 0}), "not finite"),
+    ],
+)
+def test_damaged_trust_is_refused(tmp_path: Path, note: Any, tensors: Any, message: str) -> None:
+    save_bundle(trusted(), tmp_path / "m.safetensors")
+    rewrite(tmp_path / "m.safetensors", note, tensors)
+    assert message in refused(tmp_path / "m.safetensors")

@@ -15,7 +15,7 @@ from leukonca.cells.decode import content_hash
 from leukonca.cells.framing import Framing, frame
 from leukonca.errors import DataError, PictureError
 from leukonca.learning import preparation
-from leukonca.learning.preparation import prepare, read_framed
+from leukonca.learning.preparation import prepare, read_framed, shared_folder
 
 FRAMING = Framing(16)
 
@@ -137,6 +137,38 @@ def test_an_interrupted_preparation_is_redone(
     (part / "pictures.npy").write_bytes(b"\x93NUMPY half")
     assert prepare(files, FRAMING, folder).ok.all()
     assert not part.exists()
+
+
+def test_runs_share_what_was_prepared_for_the_same_files_and_framing(
+    files: list[str], tmp_path: Path
+) -> None:
+    folder = shared_folder(tmp_path / "cache", files, FRAMING)
+    first = prepare(files, FRAMING, folder, shared=True)
+    written = (folder / "pictures.npy").stat().st_mtime_ns
+    again = prepare(files, FRAMING, shared_folder(tmp_path / "cache", files, FRAMING), shared=True)
+    np.testing.assert_array_equal(again.pictures, first.pictures)
+    assert (folder / "pictures.npy").stat().st_mtime_ns == written
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+    assert shared_folder(tmp_path / "cache", files[1:], FRAMING) != folder
+    assert shared_folder(tmp_path / "cache", files, Framing(FRAMING.size + 1)) != folder
+
+
+def test_what_another_process_prepared_meanwhile_is_taken(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared_folder(tmp_path / "cache", files, FRAMING)
+    write = preparation._write
+
+    def slower(*args: object, **kwargs: object) -> None:
+        write(*args, **kwargs)
+        monkeypatch.setattr(preparation, "_write", write)
+        with monkeypatch.context() as patch:
+            patch.setattr(preparation.os, "getpid", lambda: 1)
+            prepare(files, FRAMING, folder, shared=True)
+
+    monkeypatch.setattr(preparation, "_write", slower)
+    assert prepare(files, FRAMING, folder, shared=True).ok.sum() > 0
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize("name", ["pictures.npy", "cells.parquet", "prepared.json"])

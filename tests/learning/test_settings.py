@@ -52,7 +52,7 @@ WRONG = [
     ("fractions", (math.nan, 0.5, 0.5), "three shares"),
     ("fractions", "abc", "three shares"),
     ("classes", "nine", "auto, five, eight, thirteen"),
-    ("fit", "crop", "square, stretch"),
+    ("fit", "crop", "stretch, square, cell"),
     ("normalisation", "target", "training, picture, none"),
     ("loss", "mse", "bce, cross_entropy, focal"),
     ("balance", "equal", "none, sampling"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ from leukonca.errors import SettingError
 from leukonca.learning.losses import LossName
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trust import Trust
 from leukonca.nca.architecture import Architecture
 from leukonca.nca.classifier import CellClassifier
+from reference.trust import averaged
 
 ARCHITECTURE = Architecture(size=16, patch=2, channels=16, hidden=8, steps=4, head_hidden=8)
 STATISTICS = InputStatistics((0.5, 0.4, 0.6), (0.2, 0.1, 0.3))
@@ -90,3 +94,31 @@ def test_other_statistics_make_another_model_and_leave_the_first() -> None:
 def test_pictures_of_another_size_are_refused() -> None:
     with pytest.raises(SettingError, match="do not fit"):
         model().probabilities(np.zeros((1, 17, 17, 3), np.uint8), np.zeros(1, np.int64), 0)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
+def test_a_calibrated_model_divides_its_logits_by_the_temperature(loss: LossName) -> None:
+    plain, (pictures, images) = model(loss), cells()
+    calibrated = replace(plain, trust=Trust(0.4, np.zeros(1, np.float32)))
+    for seed in (0, 2):
+        logits = plain.network(plain.normalised(pictures), torch.from_numpy(images), seed)
+        values = logits.detach().double().numpy()[None]
+        for trained, temperature in ((plain, 1.0), (calibrated, 0.4)):
+            found = trained.probabilities(pictures, images, seed)
+            np.testing.assert_allclose(found, averaged(values, temperature, loss), atol=1e-7)
+
+
+def test_an_observation_is_a_run_of_each_firing_seed() -> None:
+    trained, (pictures, images) = model(), cells()
+    seen = trained.observe(pictures, images, 3)
+    assert (seen.logits.shape, seen.logits.dtype) == ((3, 6, 3), np.float64)
+    inputs, ids = trained.normalised(pictures), torch.from_numpy(images)
+    runs = [trained.network.logits_and_features(inputs, ids, seed) for seed in range(3)]
+    for seed in range(3):
+        np.testing.assert_array_equal(seen.logits[seed], runs[seed][0].detach().numpy())
+        stated = trained.stated(seen.logits)[seed]
+        np.testing.assert_allclose(stated, trained.probabilities(pictures, images, seed), atol=1e-6)
+    assert seen.features is not None
+    mean = np.mean([features.detach().numpy() for _, features in runs], axis=0)
+    np.testing.assert_allclose(seen.features, mean, atol=1e-6)
+    np.testing.assert_array_equal(trained.stated(seen.logits, temperature=1.0), trained.stated(seen.logits))

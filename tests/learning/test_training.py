@@ -43,6 +43,7 @@ from leukonca.learning.settings import Settings
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.task import ClassificationTask
 from leukonca.learning.training import resolved_precision, resume, train
+from leukonca.learning.trusting import calibrate
 from leukonca.nca.firing import image_id
 
 # Averages, patience and drawing with replacement are all part of what has to survive.
@@ -573,3 +574,41 @@ def test_precision_asked_for_is_precision_given() -> None:
     assert resolved_precision("float32") == "float32"
     assert resolved_precision("bfloat16") == "bfloat16"
     assert resolved_precision("auto") in ("float32", "bfloat16")
+
+
+# --- calibration -------------------------------------------------------------------------------------------
+
+
+def test_the_best_model_is_calibrated_on_the_validation_cells(whole: Path) -> None:
+    run = Run.open(whole)
+    best = run.model()
+    assert best.trust is not None
+    assert best.trust.fitted["kind"] == "the model's validation cells"
+    assert best.trust.fitted["cells"] == len(best.trust.scores) == 6
+    again = calibrate(replace(best, trust=None), run.manifest)
+    assert again.trust is not None
+    assert again.trust.temperature == best.trust.temperature
+    np.testing.assert_array_equal(again.trust.scores, best.trust.scores)
+
+
+def test_enough_cells_let_foreign_pictures_be_noticed(tmp_path: Path) -> None:
+    run = train([write_cells(tmp_path / "cells", 40)], tmp_path / "run", micro(epochs=1))
+    trust = run.model().trust
+    assert trust is not None
+    assert trust.familiarity is not None
+    assert (len(trust.familiarity.distances), trust.fitted["training_cells"]) == (24, 72)
+
+
+def test_a_run_that_was_killed_before_its_calibration_is_calibrated_on_resuming(
+    whole: Path, cells: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "calibrate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train([cells], tmp_path / "run", LIVELY)
+    assert Run.open(tmp_path / "run").model().trust is None
+    resume(tmp_path / "run")
+    assert_same_run(whole, tmp_path / "run")

@@ -182,3 +182,19 @@ def test_pictures_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_every_picture_needs_its_own_identity(count: int) -> None:
     with pytest.raises(SettingError, match=rf"identities of shape \[{count}\] do not fit 3 pictures"):
         CellClassifier(SMALL, 5)(pictures(3, 16), torch.zeros(count, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_features_are_what_the_last_layer_makes_logits_of(name: str) -> None:
+    classifier = lively(VARIANTS[name])
+    inputs, images = pictures(3, VARIANTS[name].size), torch.tensor([3, 1, 4])
+    with torch.no_grad():
+        logits, features = classifier.logits_and_features(inputs, images, 5)
+        whole = classifier.rollout(inputs, images, seed=5)
+        assert torch.equal(logits, whole.logits)
+        if name == "channels":
+            first = VARIANTS[name].inputs
+            assert torch.equal(features[:, first : first + 5], logits)
+        else:
+            last = list(classifier.head.children())[-1]
+            assert torch.allclose(last(features), logits, atol=1e-6)

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from leukonca.assessment.crossval import write_crossval_report
-from leukonca.assessment.evaluate import evaluate, require_counts
+from leukonca.assessment.evaluate import evaluate, require_counts, said_seeds
 from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.predict import FIRING_SEEDS, join
 from leukonca.assessment.prediction import Predictions
@@ -88,6 +88,7 @@ def crossvalidate(
         truth += predictions.truth
         groups += test.frame["group"].tolist()
     pooled = join(parts, parts[0].classes)
+    model = Run.open(out / "fold-0").model()
     return write_crossval_report(
         out,
         figures,
@@ -96,16 +97,12 @@ def crossvalidate(
         {
             "Data": ", ".join(data),
             "Folds": f"{settings.folds}, stratified, seed {settings.seed}",
-            "Model": f"preset {settings.preset}, {_parameters(out)} parameters",
-            "Firing seeds": f"{seeds}, averaged",
+            "Model": f"preset {settings.preset}, {model.network.parameter_count:,} parameters",
+            "Firing seeds": said_seeds(model, seeds),
         },
         groups=groups if any(groups) else None,
         resamples=resamples,
     )
-
-
-def _parameters(out: Path) -> str:
-    return f"{Run.open(out / 'fold-0').model().network.parameter_count:,}"
 
 
 def _trained(data: Sequence[str], folder: Path, settings: Settings, *, progress: bool) -> Run:

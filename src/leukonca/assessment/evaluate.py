@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from leukonca._version import __version__
 from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.predict import FIRING_SEEDS, predict, with_target_statistics
 from leukonca.assessment.prediction import Predictions
+from leukonca.assessment.promises import Promises
 from leukonca.assessment.report import write_report
 from leukonca.assessment.views import align
 from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, SettingError
-from leukonca.learning.preparation import read_framed
+from leukonca.learning.recognition import identities, in_groups_of
+from leukonca.learning.shapes import BaselineShape, Shape
 from leukonca.learning.trained import TrainedModel
-from leukonca.nca.firing import image_id
 from leukonca.writing import require_writable
 
-__all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate", "require_counts"]
+__all__ = ["Chosen", "Part", "Statistics", "choose", "evaluate", "require_counts", "said_seeds"]
 
 _LOG = logging.getLogger(__name__)
+
+# Five times what is to be expected of cells like those of the calibration.
+_MANY_FOREIGN = 0.05
 
 Part = Literal["auto", "train", "val", "test", "all"]
 Statistics = Literal["model", "target"]
@@ -87,7 +89,7 @@ def choose(
         notes.append(f"Cells without label, left out: {int((~labelled).sum()):,}.")
         manifest = manifest.subset(labelled)
     total = len(manifest)
-    ids = _identities(model, manifest, progress=progress)
+    ids = identities(manifest, model.framing, progress=progress)
     trained, chosen_by = np.isin(ids, model.seen_training), np.isin(ids, model.seen_validation)
     own = manifest.frame["split"].to_numpy()
     has_own = bool((own != "").any())
@@ -108,7 +110,7 @@ def choose(
         notes.append(f"Cells seen in training, left out: {int(seen.sum()):,}.")
         keep &= ~seen
     if wanted in ("auto", "test", "all") and not allow_seen:
-        related = keep & _in_groups_of(manifest.frame, trained | chosen_by)
+        related = keep & in_groups_of(manifest.frame, trained | chosen_by)
         if related.any():
             notes.append(f"Cells of patients or slides seen in training, left out: {int(related.sum()):,}.")
             keep &= ~related
@@ -120,24 +122,6 @@ def choose(
     if wanted != "all" and keep.sum() < total:
         notes.append(f"{int(keep.sum())} of {total} cells were used (split: {wanted}).")
     return Chosen(manifest.subset(keep), tuple(notes))
-
-
-def _in_groups_of(frame: pd.DataFrame, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Bool [N]: the cell is of a group that one of the chosen cells is of. Two sets may name groups alike."""
-    groups = pd.MultiIndex.from_frame(frame[["source", "group"]])
-    related: npt.NDArray[np.bool_] = groups.isin(groups[chosen]) & (frame["group"] != "").to_numpy()
-    return related
-
-
-def _identities(model: TrainedModel, manifest: Manifest, *, progress: bool) -> npt.NDArray[np.int64]:
-    """Identity of each picture, 0 where it cannot be read (no picture's hash is known to be 0)."""
-    hashes = manifest.frame["hash"].to_numpy(dtype=object, copy=True)
-    unknown = np.flatnonzero(hashes == "")
-    cells = read_framed(manifest.frame["path"].iloc[unknown].tolist(), model.framing)
-    shown = tqdm(cells, total=len(unknown), desc="recognising", unit=" cells", disable=not progress)
-    for row, (_, hash_, _) in zip(unknown, shown, strict=True):
-        hashes[row] = hash_
-    return np.array([image_id(hash_) if hash_ else 0 for hash_ in hashes], dtype=np.int64)
 
 
 def evaluate(
@@ -190,10 +174,22 @@ def evaluate(
             "Inputs were normalised with the mean and spread of these very cells, as the paper's released "
             "code does: a leak of the target set's statistics. Do not compare with figures made without it."
         )
-    predictions = predict(model, paths, seeds=seeds, progress=progress)
+    # Every cell is named and counted, however foreign it looks: what is measured is the model, not its sieve.
+    predictions = replace(predict(model, paths, seeds=seeds, foreign=0.0, progress=progress), foreign=None)
     aligned, truth, note = align(predictions, frame["label"].tolist())
     if note:
         notes.append(note)
+    groups = frame["group"].tolist() if (frame["group"] != "").any() else None
+    promises = None
+    if model.trust:
+        promises = Promises.of(
+            model.trust, predictions, frame["label"].tolist(), groups=groups, resamples=resamples
+        )
+        if promises.foreign > _MANY_FOREIGN:
+            notes.append(
+                f"{promises.foreign:.0%} of these cells are stranger to the model than 99 % of those that it "
+                "was calibrated on. Its probabilities and the coverage of its sets were not made for them."
+            )
     for line in notes:
         _LOG.info("%s", line)
     metrics = write_report(
@@ -201,10 +197,11 @@ def evaluate(
         predictions=aligned,
         truth=truth,
         title=f"Assessment of the model {name}",
-        facts=_facts(model, name, frame, seeds),
-        groups=frame["group"].tolist() if (frame["group"] != "").any() else None,
+        facts=_facts(model, name, frame, seeds, predictions),
+        groups=groups,
         notes=notes,
         history=history,
+        promises=promises,
         resamples=resamples,
     )
     return metrics, aligned
@@ -221,20 +218,52 @@ def require_counts(seeds: int, resamples: int) -> None:
             raise SettingError(f"{option}={value} must be at least {least}")
 
 
-def _facts(model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int) -> dict[str, str]:
-    shape, provenance = model.network.architecture, model.provenance
+def _facts(
+    model: TrainedModel, name: str, frame: pd.DataFrame, seeds: int, predictions: Predictions
+) -> dict[str, str]:
+    provenance = model.provenance
     facts = {
         "Model": f"{name}, {model.network.parameter_count:,} parameters",
-        "Automaton": f"{shape.grid} × {shape.grid} sites, {shape.channels} channels, {shape.steps} steps, "
-        f"firing probability {shape.firing:g}, input {shape.size} px",
+        **_shape_facts(model.network.architecture),
         "Assessed on": f"{_listed(sorted(frame['source'].unique()))}: {len(frame):,} cells",
-        "Firing seeds": f"{seeds}, averaged",
+        "Firing seeds": said_seeds(model, seeds),
         "leukonca": __version__,
     }
+    if model.trust:
+        facts["Calibration"] = (
+            f"temperature {model.trust.temperature:.3f}, from {len(model.trust.scores):,} held-out cells"
+        )
+    if model.settling is not None and predictions.steps is not None and predictions.ok.any():
+        facts["Steps"] = (
+            f"{np.nanmean(predictions.steps):.1f} of {model.steps} on average; a picture stops where no "
+            f"probability changes by more than {model.settling.tolerance:g}"
+        )
+    adapted = provenance.get("adapted", [])
     if "sources" in provenance:
-        facts["Trained on"] = f"{_listed(provenance['sources'])}: {len(model.seen_training):,} cells"
+        trained = len(model.seen_training) - sum(note["cells"] for note in adapted)
+        facts["Trained on"] = f"{_listed(provenance['sources'])}: {trained:,} cells"
         facts["Training seed"] = str(provenance.get("settings", {}).get("seed", "unknown"))
+    if adapted:
+        facts["Adapted to"] = "; ".join(
+            f"{_listed(note['sources'])}: {note['cells']:,} cells {'with' if note['labels'] else 'without'} "
+            "labels"
+            for note in adapted
+        )
     return facts
+
+
+def _shape_facts(shape: Shape) -> dict[str, str]:
+    if isinstance(shape, BaselineShape):
+        return {"Network": f"{shape.kind}, a baseline, input {shape.size} px"}
+    return {
+        "Automaton": f"{shape.grid} × {shape.grid} sites, {shape.channels} channels, {shape.steps} steps, "
+        f"firing probability {shape.firing:g}, input {shape.size} px"
+    }
+
+
+def said_seeds(model: TrainedModel, seeds: int) -> str:
+    """Return what a report says about its firing seeds."""
+    return f"{seeds}, averaged" if model.draws else "none, nothing fires"
 
 
 def _listed(names: Sequence[str]) -> str:

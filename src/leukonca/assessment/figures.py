@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from leukonca.assessment.metrics import Metrics
+from leukonca.assessment.promises import ReviewCurve, SetFigures
 from leukonca.assessment.weighted import BINS, calibration_bin, ratio
 from leukonca.errors import SettingError
 from leukonca.vocabulary import CELL_TYPES
@@ -31,6 +32,7 @@ __all__ = [
     "f1_figure",
     "history_figure",
     "reliability_figure",
+    "review_figure",
     "save_figure",
     "title_of",
     "to_png",
@@ -118,6 +120,39 @@ def reliability_figure(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bin
     lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (upper, lower):
         _plain(axes)
+    return figure
+
+
+def review_figure(curve: ReviewCurve, sets: Sequence[SetFigures] = ()) -> Figure:
+    """Draw the accuracy of the cells left to the model against the share that a person reviews.
+
+    Args:
+        curve: Where the least sure cells are reviewed.
+        sets: Where those are reviewed whose set does not hold exactly one class: a mark each.
+    """
+    shares = np.arange(len(curve.accuracy)) / len(curve.accuracy)
+    half = shares <= 0.5
+    figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(shares[half], curve.accuracy[half], color=_BLUE, label="the least sure first")
+    marks = [entry for entry in sets if entry.single and 1 - entry.single <= 0.5]
+    if marks:
+        places = [1 - entry.single for entry in marks]
+        heights = [entry.accuracy_of_single for entry in marks]
+        axes.plot(places, heights, "o", color=_ORANGE, label="sets without exactly one type, by coverage")
+        for entry, x, y in zip(marks, places, heights, strict=True):
+            axes.annotate(
+                f"{entry.asked:.0%}", (x, y), (5, -12), textcoords="offset points", color=_ORANGE, fontsize=9
+            )
+    axes.set_xlim(0, 0.5)
+    axes.set_xlabel("share reviewed by a person", color=_QUIET)
+    axes.set_ylabel("accuracy of the others", color=_QUIET)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    axes.grid(color="#e4e8ec", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    _plain(axes)
     return figure
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from dataclasses import fields, replace
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from leukonca.assessment.prediction import Predictions
-from leukonca.errors import SettingError
-from leukonca.learning.preparation import read_framed
+from leukonca.errors import ModelError, SettingError
+from leukonca.learning.conformal import conformal_quantile, require_coverage
+from leukonca.learning.preparation import View, read_framed
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trust import FIRING_SEEDS, FOREIGN_SHARE
 from leukonca.nca.firing import image_id
 
 __all__ = ["FIRING_SEEDS", "join", "predict", "predict_in_parts", "with_target_statistics"]
 
-FIRING_SEEDS = 4
-"""Over how many firing seeds a prediction is averaged where nothing else is said."""
+_LOG = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
 
 
 def predict_in_parts(
@@ -27,7 +34,10 @@ def predict_in_parts(
     paths: Sequence[str],
     *,
     seeds: int = FIRING_SEEDS,
+    coverage: float | None = None,
+    foreign: float = FOREIGN_SHARE,
     batch: int = 64,
+    view: View | None = None,
     progress: bool = False,
 ) -> Iterator[Predictions]:
     """Classify files, some at a time, in their order.
@@ -39,63 +49,122 @@ def predict_in_parts(
         model: The model.
         paths: Files, or members of archives.
         seeds: Firing seeds 0 … ``seeds`` - 1, over which probabilities are averaged; at least 1. With 1 the
-            spread is not known.
+            spread is not known. A baseline fires nothing: it is run once, and has no spread.
+        coverage: Give each cell the set of classes that holds the true one with this probability, in (0, 1);
+            see :meth:`leukonca.learning.trust.Trust.sets`.
+        foreign: Do not name pictures of a familiarity below this share, in [0, 1); 0 names every picture. A
+            model that cannot tell names every picture, too.
         batch: Files a part.
+        view: How a picture is framed where not as the model says: a spoilt one, for instance.
         progress: Whether to show a progress bar.
 
     Yields:
         Predictions of ``batch`` files, the last of what is left.
 
     Raises:
-        SettingError: ``seeds`` or ``batch`` is below 1.
+        SettingError: ``seeds`` or ``batch`` is below 1, or a share is out of its range.
+        ModelError: A coverage is asked of a model that was not calibrated.
     """
     for name, value in (("seeds", seeds), ("batch", batch)):
         if value < 1:
             raise SettingError(f"{name}={value} must be at least 1")
-    return _parts(model, paths, seeds, batch, progress)
+    if not 0 <= foreign < 1:
+        raise SettingError(f"foreign={foreign!r} must be at least 0 and below 1, such as {FOREIGN_SHARE}")
+    if coverage is not None:
+        require_coverage(coverage)
+        if model.trust is None:
+            raise ModelError(
+                f"coverage={coverage}: this model is not calibrated; 'leukonca calibrate' adds what it needs"
+            )
+        if math.isinf(conformal_quantile(model.trust.scores, coverage)):
+            _LOG.warning(
+                "a coverage of %g needs more than the %d cells that the model is calibrated on: every set "
+                "holds all classes",
+                coverage,
+                len(model.trust.scores),
+            )
+    return _parts(model, paths, seeds, coverage, foreign, batch, view, progress)
 
 
 def _parts(
-    model: TrainedModel, paths: Sequence[str], seeds: int, batch: int, progress: bool
+    model: TrainedModel,
+    paths: Sequence[str],
+    seeds: int,
+    coverage: float | None,
+    foreign: float,
+    batch: int,
+    view: View | None,
+    progress: bool,
 ) -> Iterator[Predictions]:
-    cells = read_framed(paths, model.framing)
+    cells = read_framed(paths, model.framing, view=view)
     with tqdm(total=len(paths), desc="classifying", unit=" cells", disable=not progress) as bar:
         for start in range(0, len(paths), batch):
             part = list(islice(cells, batch))
             errors = [error for _, _, error in part]
             good = [row for row, error in enumerate(errors) if not error]
-            probabilities = np.full((len(part), len(model.classes)), np.nan)
-            spread = np.full(len(part), np.nan)
+            columns = _unknown(model, len(part))
             if good:
                 pictures = np.stack([picture for picture, _, _ in part if picture is not None])
                 images = np.array([image_id(part[row][1]) for row in good], dtype=np.int64)
-                probabilities[good], spread[good] = _average(model, pictures, images, seeds)
-            yield Predictions(
-                model.classes, list(paths[start : start + batch]), probabilities, spread, errors
-            )
+                for name, values in _average(model, pictures, images, seeds).items():
+                    columns[name][good] = values
+            if model.trust and coverage is not None:
+                columns["sets"] = model.trust.sets(columns["probabilities"], coverage)
+            if "familiarity" in columns:
+                columns["foreign"] = columns["familiarity"] < foreign
+            named = list(paths[start : start + batch])
+            yield Predictions(classes=model.classes, paths=named, errors=errors, **columns)
             bar.update(len(part))
+
+
+def _unknown(model: TrainedModel, count: int) -> dict[str, Any]:
+    """The columns that this model can fill, NaN for every file."""
+    columns = {
+        "probabilities": np.full((count, len(model.classes)), np.nan),
+        "spread": np.full(count, np.nan),
+    }
+    if model.trust:
+        columns["uncalibrated"] = np.full_like(columns["probabilities"], np.nan)
+        if model.trust.familiarity:
+            columns["familiarity"] = np.full(count, np.nan)
+    if model.settling:
+        columns["steps"] = np.full(count, np.nan)
+    return columns
 
 
 def _average(
     model: TrainedModel, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    every = np.stack([model.probabilities(pictures, images, seed) for seed in range(seeds)])
+) -> dict[str, Floats]:
+    observed = model.observe(pictures, images, seeds)
+    every = model.stated(observed.logits)
     mean = every.mean(axis=0)
-    if seeds == 1:
-        return mean, np.full(len(mean), np.nan)
-    winners = mean.argmax(axis=1)
-    return mean, every[:, np.arange(len(mean)), winners].std(axis=0)
+    columns = {"probabilities": mean}
+    if len(every) > 1:
+        columns["spread"] = every[:, np.arange(len(mean)), mean.argmax(axis=1)].std(axis=0)
+    if model.trust:
+        columns["uncalibrated"] = model.stated(observed.logits, temperature=1.0).mean(axis=0)
+        if model.trust.familiarity and observed.features is not None:
+            columns["familiarity"] = model.trust.familiarity.of(observed.features)
+    if model.settling:
+        columns["steps"] = observed.steps
+    return columns
 
 
 def join(parts: Sequence[Predictions], classes: tuple[str, ...]) -> Predictions:
-    """Return the rows of all parts in their order; no part gives no rows."""
-    return Predictions(
-        classes=classes,
-        paths=[path for part in parts for path in part.paths],
-        probabilities=np.concatenate([np.empty((0, len(classes))), *(part.probabilities for part in parts)]),
-        spread=np.concatenate([np.empty(0), *(part.spread for part in parts)]),
-        errors=[error for part in parts for error in part.errors],
-    )
+    """Return the rows of all parts in their order; no part gives no rows.
+
+    What some parts do not know (a truth, sets) is not known of the whole.
+    """
+    empty = Predictions(classes, [], np.empty((0, len(classes))), np.empty(0), [])
+    if not parts:
+        return empty
+    columns: dict[str, Any] = {}
+    for entry in fields(Predictions):
+        values = [getattr(part, entry.name) for part in parts]
+        if entry.name == "classes" or any(value is None for value in values):
+            continue
+        columns[entry.name] = list(chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
+    return replace(empty, **columns)
 
 
 def predict(
@@ -103,11 +172,23 @@ def predict(
     paths: Sequence[str],
     *,
     seeds: int = FIRING_SEEDS,
+    coverage: float | None = None,
+    foreign: float = FOREIGN_SHARE,
     batch: int = 64,
+    view: View | None = None,
     progress: bool = False,
 ) -> Predictions:
     """Classify files; see :func:`predict_in_parts`."""
-    parts = predict_in_parts(model, paths, seeds=seeds, batch=batch, progress=progress)
+    parts = predict_in_parts(
+        model,
+        paths,
+        seeds=seeds,
+        coverage=coverage,
+        foreign=foreign,
+        batch=batch,
+        view=view,
+        progress=progress,
+    )
     return join(list(parts), model.classes)
 
 

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ import pandas as pd
 from leukonca.errors import DataError, SettingError
 from leukonca.writing import encode, write_bytes
 
-__all__ = ["Predictions"]
+__all__ = ["AMBIGUOUS", "FOREIGN", "UNREADABLE", "Predictions"]
+
+AMBIGUOUS, FOREIGN, UNREADABLE = "ambiguous", "foreign", "unreadable"
+"""Why a person has to look at a cell: several names or none are likely enough; the picture is unlike the
+training cells; the file could not be read."""
 
 _PREFIX = "p_"
 _SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -38,6 +43,15 @@ class Predictions:
             NaN where it is not known.
         errors: N reasons why a file could not be read; ``""`` where it was.
         truth: N true labels, ``""`` where unknown; ``None`` where nothing is known of any cell.
+        sets: bool [N, K], the classes of each cell's prediction set; ``None`` where no coverage was asked.
+        familiarity: float64 [N], share of held-out cells that are at least as unlike the training cells, NaN
+            where the file could not be read; ``None`` where the model cannot tell.
+        foreign: bool [N], the picture is so unlike the training cells that it is not named; ``None`` where
+            nobody looked.
+        uncalibrated: float64 [N, K], the probabilities before calibration, which no table holds; ``None``
+            where the model is not calibrated.
+        steps: float64 [N], steps that the automaton took, averaged over the firing seeds, NaN where the file
+            could not be read; ``None`` where it always takes all.
 
     Raises:
         DataError: Lengths disagree, a class occurs twice, a row is not a distribution, or a row without
@@ -50,6 +64,11 @@ class Predictions:
     spread: npt.NDArray[np.float64]
     errors: list[str]
     truth: list[str] | None = None
+    sets: npt.NDArray[np.bool_] | None = None
+    familiarity: npt.NDArray[np.float64] | None = None
+    foreign: npt.NDArray[np.bool_] | None = None
+    uncalibrated: npt.NDArray[np.float64] | None = None
+    steps: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         # Settled once here, so that whoever holds a Predictions can trust it.
@@ -65,12 +84,12 @@ class Predictions:
                 f"predictions of {n} files and {k} classes have probabilities of shape "
                 f"{self.probabilities.shape}; expected ({n}, {k})"
             )
-        lengths = {"spread": len(self.spread), "errors": len(self.errors)}
-        if self.truth is not None:
-            lengths["truth"] = len(self.truth)
-        for name, length in lengths.items():
-            if length != n:
-                raise DataError(f"predictions of {n} files have {length} entries in {name}; expected {n}")
+        for entry in fields(self)[1:]:
+            value = getattr(self, entry.name)
+            if value is not None and len(value) != n:
+                raise DataError(
+                    f"predictions of {n} files have {len(value)} entries in {entry.name}; expected {n}"
+                )
         self._check_rows()
 
     def _check_rows(self) -> None:
@@ -108,32 +127,67 @@ class Predictions:
 
     @property
     def labels(self) -> list[str]:
-        """N names of the winning classes, ``""`` where the file was not read."""
-        return ["" if index < 0 else self.classes[index] for index in self.predicted]
+        """N names of the winning classes, ``""`` where the file was not read or the picture is foreign."""
+        named = self.ok if self.foreign is None else self.ok & ~self.foreign
+        return [
+            self.classes[index] if name else "" for index, name in zip(self.predicted, named, strict=True)
+        ]
 
     @property
     def confidence(self) -> npt.NDArray[np.float64]:
         """float64 [N]: probability of the winning class, NaN where the file was not read."""
         return np.asarray(self.probabilities.max(axis=1), dtype=np.float64)
 
+    @property
+    def reasons(self) -> list[str] | None:
+        """N reasons why a person has to look, joined by ``|``, ``""`` where there is none.
+
+        ``ambiguous``: the set holds another number of classes than one. ``foreign``, ``unreadable``: see the
+        attributes. ``None`` where neither sets nor foreign pictures were asked for.
+        """
+        if self.sets is None and self.foreign is None:
+            return None
+        none = np.zeros(len(self), dtype=bool)
+        flags = {
+            UNREADABLE: ~self.ok,
+            FOREIGN: none if self.foreign is None else self.foreign,
+            AMBIGUOUS: none if self.sets is None else self.ok & (self.sets.sum(axis=1) != 1),
+        }
+        return ["|".join(name for name, flag in flags.items() if flag[row]) for row in range(len(self))]
+
     def subset(self, mask: npt.ArrayLike) -> Predictions:
         """Return the rows that a bool [N] mask or an array of row numbers chooses, in that order."""
         chosen = np.arange(len(self))[np.asarray(mask)]
-        return Predictions(
-            classes=self.classes,
-            paths=[self.paths[row] for row in chosen],
-            probabilities=self.probabilities[chosen],
-            spread=self.spread[chosen],
-            errors=[self.errors[row] for row in chosen],
-            truth=None if self.truth is None else [self.truth[row] for row in chosen],
-        )
+        parts: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, list):
+                parts[entry.name] = [value[row] for row in chosen]
+            elif isinstance(value, np.ndarray):
+                parts[entry.name] = value[chosen]
+        return replace(self, **parts)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table: path, label, ``p_<class>`` for every class, spread, error, and truth if known."""
+        """Return a table, one row a file.
+
+        Its columns are path, label, set (where a coverage was asked), ``p_<class>`` for every class, spread,
+        familiarity (where the model can tell), review and reason (where one of both was), error, steps (where
+        pictures may stop early), and truth if known. A set is the names of its classes joined by ``|``.
+        """
         columns: dict[str, Any] = {"path": _encodable(self.paths), "label": self.labels}
+        if self.sets is not None:
+            columns["set"] = [_joined(np.array(self.classes)[row].tolist()) for row in self.sets]
         for index, name in enumerate(self.classes):
             columns[_PREFIX + name] = self.probabilities[:, index]
-        columns |= {"spread": self.spread, "error": _encodable(self.errors)}
+        columns["spread"] = self.spread
+        if self.familiarity is not None:
+            columns["familiarity"] = self.familiarity
+        reasons = self.reasons
+        if reasons is not None:
+            columns |= {"review": ["yes" if reason else "no" for reason in reasons], "reason": reasons}
+        columns["error"] = _encodable(self.errors)
+        if self.steps is not None:
+            columns["steps"] = self.steps
         if self.truth is not None:
             columns["truth"] = self.truth
         return pd.DataFrame(columns)
@@ -171,7 +225,7 @@ class Predictions:
     def read(cls, path: str | os.PathLike[str]) -> Predictions:
         """Read a table that :meth:`write` wrote; columns that it does not know are ignored.
 
-        The column ``label`` is not read: it follows from the probabilities.
+        The columns ``label`` and ``review`` are not read: they follow from the others.
 
         Raises:
             SettingError: The suffix is none of ``.csv``, ``.jsonl``, ``.parquet``.
@@ -187,17 +241,42 @@ class Predictions:
             )
         rows = len(frame)
         columns = [_numbers(frame, _PREFIX + name, path) for name in classes]
+        has = set(names).__contains__
+        foreign = None
+        if has("reason"):
+            reasons = [text.split("|") for text in _texts(frame, "reason")]
+            foreign = np.array([FOREIGN in found for found in reasons], dtype=bool)
         try:
             return cls(
                 classes=classes,
                 paths=_texts(frame, "path"),
                 probabilities=np.stack(columns, axis=1),
-                spread=_numbers(frame, "spread", path) if "spread" in names else np.full(rows, np.nan),
-                errors=_texts(frame, "error") if "error" in names else [""] * rows,
-                truth=_texts(frame, "truth") if "truth" in names else None,
+                spread=_numbers(frame, "spread", path) if has("spread") else np.full(rows, np.nan),
+                errors=_texts(frame, "error") if has("error") else [""] * rows,
+                truth=_texts(frame, "truth") if has("truth") else None,
+                sets=_sets(_texts(frame, "set"), classes) if has("set") else None,
+                familiarity=_numbers(frame, "familiarity", path) if has("familiarity") else None,
+                foreign=foreign,
+                steps=_numbers(frame, "steps", path) if has("steps") else None,
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
+
+
+def _joined(names: Iterable[str]) -> str:
+    # A class may be called anything, also "a|b".
+    return "|".join(re.sub(r"([\\|])", r"\\\1", name) for name in names)
+
+
+def _sets(texts: list[str], classes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    number = {_joined([name]): index for index, name in enumerate(classes)}
+    sets = np.zeros((len(texts), len(classes)), dtype=bool)
+    for row, text in enumerate(texts):
+        for name in re.findall(r"(?:[^\\|]|\\.)+", text, re.DOTALL):
+            if name not in number:
+                raise DataError(f"row {row} has {name!r} in its set, which is none of its classes")
+            sets[row, number[name]] = True
+    return sets
 
 
 def _encodable(texts: list[str]) -> list[str]:

@@ -19,12 +19,14 @@ from leukonca.assessment.figures import (
     f1_figure,
     history_figure,
     reliability_figure,
+    review_figure,
     to_png,
 )
 from leukonca.assessment.gallery import data_uri, thumbnail, worst_mistakes
 from leukonca.assessment.metrics import Metrics, measure
 from leukonca.assessment.page import render
 from leukonca.assessment.prediction import Predictions
+from leukonca.assessment.promises import Promises, ReviewCurve
 from leukonca.cells.decode import decode
 from leukonca.writing import encode, write_bytes
 
@@ -45,12 +47,14 @@ class Evaluation:
         metrics: How good that is.
         confusion: Confusion matrix as PNG.
         reliability: Reliability diagram as PNG.
+        review: Accuracy against the share reviewed.
     """
 
     predictions: Predictions
     metrics: Metrics
     confusion: bytes
     reliability: bytes
+    review: ReviewCurve
 
     @classmethod
     def of(
@@ -77,12 +81,14 @@ class Evaluation:
         )
         compared = [bool(label) and ok for label, ok in zip(truth, predictions.ok, strict=True)]
         shown = replace(predictions, truth=list(truth)).subset(compared)
-        correct = np.array([label == own for label, own in zip(shown.labels, shown.truth or [], strict=True)])
+        names = [shown.classes[index] for index in shown.predicted]
+        correct = np.array([name == own for name, own in zip(names, shown.truth or [], strict=True)])
         return cls(
             predictions=replace(predictions, truth=list(truth)),
             metrics=metrics,
             confusion=to_png(confusion_figure(metrics.confusion, metrics.classes)),
             reliability=to_png(reliability_figure(shown.confidence, correct)),
+            review=ReviewCurve.of(shown.confidence, correct),
         )
 
     def write_tables(self, out: Path) -> None:
@@ -100,6 +106,7 @@ class Evaluation:
         notes: Sequence[str],
         history: pd.DataFrame | None,
         load_picture: LoadPicture | None,
+        promises: Promises | None = None,
     ) -> dict[str, Any]:
         """Return what the templates name."""
         truth = self.predictions.truth or []
@@ -117,6 +124,9 @@ class Evaluation:
             "cautions": cautions(self.metrics, notes),
             "confusion": data_uri(self.confusion),
             "reliability": data_uri(self.reliability),
+            "review": self.review.to_dict(),
+            "review_figure": data_uri(to_png(review_figure(self.review, promises.sets if promises else ()))),
+            "promises": promises,
             "scores": data_uri(to_png(f1_figure(self.metrics))),
             "history": None if course is None else data_uri(to_png(course)),
             "mistakes": [
@@ -145,6 +155,7 @@ def write_report(
     notes: Sequence[str] = (),
     history: pd.DataFrame | None = None,
     load_picture: LoadPicture | None = None,
+    promises: Promises | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Metrics:
@@ -166,6 +177,7 @@ def write_report(
         history: Course of the training, one row a logged moment; see
             :func:`leukonca.assessment.figures.history_figure`.
         load_picture: Gives the picture of a path for the gallery; by default the file is decoded.
+        promises: How calibration, prediction sets and flags did, where the model has them.
         resamples: Number of bootstrap draws.
         seed: Seed of the draws.
 
@@ -176,10 +188,19 @@ def write_report(
     out = Path(out)
     evaluation = Evaluation.of(predictions, truth, groups=groups, resamples=resamples, seed=seed)
     context = evaluation.context(
-        title=title, facts=facts, notes=notes, history=history, load_picture=load_picture
+        title=title,
+        facts=facts,
+        notes=notes,
+        history=history,
+        load_picture=load_picture,
+        promises=promises,
     )
     page = render("report.html.j2", context)
     evaluation.write_tables(out)
     write_bytes(out / "report.html", page)
-    write_bytes(out / "metrics.json", as_json(evaluation.metrics.to_dict()))
+    figures = evaluation.metrics.to_dict() | {
+        "review": evaluation.review.to_dict(),
+        "trust": promises.to_dict() if promises else None,
+    }
+    write_bytes(out / "metrics.json", as_json(figures))
     return evaluation.metrics

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from leukonca.assessment.prediction import Predictions
 from leukonca.errors import DataError
-from leukonca.vocabulary import CELL_TYPES
+from leukonca.vocabulary import CELL_TYPES, project
 
-__all__ = ["align"]
+__all__ = ["align", "among"]
 
 
 def align(predictions: Predictions, truth: Sequence[str]) -> tuple[Predictions, list[str], str]:
@@ -50,7 +51,7 @@ def align(predictions: Predictions, truth: Sequence[str]) -> tuple[Predictions, 
         )
     model, data = set(predictions.classes), set(labels) - {""}
     if data <= model:
-        return _with_truth(predictions, labels), labels, ""
+        return replace(predictions, truth=labels), labels, ""
 
     view = {name: _coarsest(name, model | data) for name in model | data}
     classes = tuple(dict.fromkeys(view[name] for name in predictions.classes))
@@ -62,7 +63,42 @@ def align(predictions: Predictions, truth: Sequence[str]) -> tuple[Predictions, 
         )
     aligned = ["" if not label or label in foreign else view[label] for label in labels]
     merged = _merge(predictions, classes, [classes.index(view[name]) for name in predictions.classes])
-    return _with_truth(merged, aligned), aligned, _note(view, foreign)
+    return replace(merged, truth=aligned), aligned, _note(view, foreign)
+
+
+def among(predictions: Predictions, classes: Sequence[str]) -> Predictions:
+    """Return what a model says where it is known that only some types can occur.
+
+    Probabilities of classes that are, or are kinds of, one of ``classes`` are summed; those of all others are
+    left out, and what remains is scaled to sum 1 (Bayes' rule with a prior of 0 for the others).
+
+    Args:
+        predictions: What the model said of N cells.
+        classes: The types that can occur.
+
+    Returns:
+        The predictions over those of ``classes`` that the model knows, in their order; ``spread`` is NaN.
+
+    Raises:
+        DataError: The model knows fewer than two of them.
+    """
+    places = [project(name, classes) for name in predictions.classes]
+    known = tuple(name for name in classes if name in places)
+    if len(known) < 2:
+        raise DataError(
+            f"of {', '.join(classes)} the model knows {', '.join(known) or 'none'}; it needs two to choose"
+        )
+    indicator = np.array([[float(place == name) for name in known] for place in places])
+    # A floor instead of 0 / 0 where everything was given to the others.
+    summed = np.maximum(predictions.probabilities @ indicator, np.finfo(np.float64).tiny)
+    return Predictions(
+        known,
+        predictions.paths,
+        summed / summed.sum(axis=1, keepdims=True),
+        np.full(len(predictions), np.nan),
+        predictions.errors,
+        predictions.truth,
+    )
 
 
 def _lineage(name: str) -> Iterator[str]:
@@ -80,27 +116,17 @@ def _coarsest(name: str, names: set[str]) -> str:
 def _merge(predictions: Predictions, classes: tuple[str, ...], places: list[int]) -> Predictions:
     indicator = np.zeros((len(places), len(classes)))
     indicator[np.arange(len(places)), places] = 1.0
-    summed = Predictions(
+    sets, before = predictions.sets, predictions.uncalibrated
+    merged = replace(
+        predictions,
         classes=classes,
-        paths=predictions.paths,
         probabilities=predictions.probabilities @ indicator,
-        spread=predictions.spread,
-        errors=predictions.errors,
+        # A set of parts is a set of the wholes that they belong to: it holds the truth as often, or more.
+        sets=None if sets is None else sets @ (indicator > 0),
+        uncalibrated=None if before is None else before @ indicator,
     )
     several = indicator.sum(axis=0) > 1
-    spread = np.where(several[summed.predicted], np.nan, predictions.spread)
-    return Predictions(classes, summed.paths, summed.probabilities, spread, summed.errors)
-
-
-def _with_truth(predictions: Predictions, truth: list[str]) -> Predictions:
-    return Predictions(
-        predictions.classes,
-        predictions.paths,
-        predictions.probabilities,
-        predictions.spread,
-        predictions.errors,
-        truth,
-    )
+    return replace(merged, spread=np.where(several[merged.predicted], np.nan, predictions.spread))
 
 
 def _note(view: dict[str, str], foreign: Counter[str]) -> str:

@@ -14,6 +14,9 @@ from tqdm import tqdm
 
 from leukonca._version import __version__
 from leukonca.commands import (
+    adapt,
+    bench,
+    calibrate,
     classify,
     crossval,
     data,
@@ -21,6 +24,7 @@ from leukonca.commands import (
     doctor,
     evaluate,
     import_published,
+    models,
     sources,
     train,
 )
@@ -33,13 +37,18 @@ _COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "crossval": crossval,
     "classify": classify,
+    "calibrate": calibrate,
+    "adapt": adapt,
     "data": data,
+    "models": models,
     "sources": sources,
     "import-published": import_published,
     "demo": demo,
     "doctor": doctor,
+    "bench": bench,
 }
 _WRONG_USE = 2
+_NO_MEMORY = re.compile("can't allocate memory|out of memory")
 _INTERRUPTED = 130
 
 
@@ -83,6 +92,15 @@ def _wrong_use(error: ArgumentError, words: Sequence[str]) -> str:
     return f"{said} (see: leukonca {f'{command} ' if command else ''}--help)"
 
 
+def _out_of_memory(error: Exception) -> str:
+    asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    size = f" for {asked[1]}" if asked else ""
+    return (
+        f"there is not enough memory{size}; end other programs, or take a smaller batch (train: --batch) or "
+        "a smaller preset"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
@@ -123,6 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has an exception of its own for a GPU only; on the processor it raises the general one.
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        print(f"leukonca: {_out_of_memory(error)}", file=sys.stderr)
+        return _WRONG_USE
     except OSError as error:
         # A full disk, a lost network drive: nothing that a traceback would explain better.
         print(f"leukonca: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, require_file, shows_progress
+from leukonca.commands.common import add_progress, add_settle, require_file, shows_progress
 from leukonca.errors import SettingError
 
 if TYPE_CHECKING:
@@ -26,10 +26,14 @@ def parser() -> ArgumentParser:
     """Return the parser of this command."""
     classifying = ArgumentParser(
         description="Name the cell of every picture, with the probability of every class and its spread over "
-        "firing seeds. A file that cannot be read becomes a row with its reason; the exit code is then 1."
+        "firing seeds, and say which pictures a person has to review. A file that cannot be read becomes "
+        "a row with its reason; the exit code is then 1."
     )
     classifying.add_argument(
-        "model", type=str, metavar="MODEL", help="model file, or folder of a training run"
+        "model",
+        type=str,
+        metavar="MODEL",
+        help="model file, folder of a training run, or name of a model that comes along (see models)",
     )
     classifying.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders with pictures")
     classifying.add_argument(
@@ -39,6 +43,20 @@ def parser() -> ArgumentParser:
         help=f"table to write ({', '.join(_SUFFIXES)}); without it, CSV here",
     )
     classifying.add_argument("--seeds", type=int, default=4, help="firing seeds to average over")
+    classifying.add_argument(
+        "--coverage",
+        type=float,
+        metavar="C",
+        help="add the set of classes that holds the true one with probability C, such as 0.95",
+    )
+    classifying.add_argument(
+        "--foreign",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="do not name pictures that are stranger than all but this share of held-out cells; 0: name all",
+    )
+    add_settle(classifying)
     add_progress(classifying)
     return classifying
 
@@ -50,15 +68,24 @@ def run(args: Namespace) -> int:
         raise SettingError(f"--out {args.out}: must end in {', '.join(_SUFFIXES)}")
     if args.out:
         require_file("--out", Path(args.out))
+    import numpy as np
+
     from leukonca import api
     from leukonca.assessment.predict import join, predict_in_parts
 
-    model = api.load(args.model).trained
+    model = api.load(args.model).settling(args.settle).trained
     files = api.files_of(args.paths)
     parts = []
     interrupted = False
     try:
-        for part in predict_in_parts(model, files, seeds=args.seeds, progress=shows_progress(args)):
+        for part in predict_in_parts(
+            model,
+            files,
+            seeds=args.seeds,
+            coverage=args.coverage,
+            foreign=args.foreign,
+            progress=shows_progress(args),
+        ):
             parts.append(part)
     except KeyboardInterrupt:
         interrupted = True
@@ -73,6 +100,9 @@ def run(args: Namespace) -> int:
         table.to_csv(sys.stdout, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     broken = int((~predictions.ok).sum())
     _summarise(predictions, broken, args.out)
+    if args.out and predictions.steps is not None and broken < len(predictions):
+        every = model.steps
+        sys.stdout.write(f"        {np.nanmean(predictions.steps):.1f} of {every} steps on average\n")
     if interrupted:
         place = f" and in {args.out}" if args.out else ""
         raise KeyboardInterrupt(f"{len(predictions)} of {len(files)} files are done{place}")
@@ -85,6 +115,10 @@ def _summarise(predictions: Predictions, broken: int, out: str | None) -> None:
         for name in predictions.classes:
             if counts[name]:
                 sys.stdout.write(f"{counts[name]:>7}  {counts[name] / counts.total():6.1%}  {name}\n")
+        if predictions.foreign is not None and predictions.foreign.any():
+            sys.stdout.write(f"{int(predictions.foreign.sum()):>7}  not named: unlike the training cells\n")
+        if predictions.reasons is not None:
+            sys.stdout.write(f"{sum(map(bool, predictions.reasons)):>7}  to review\n")
         sys.stdout.write(f"{len(predictions):>7}  files, {broken} unreadable: {out}\n")
     elif broken:
         # Not among the rows: they may go to another program.

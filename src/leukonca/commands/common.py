@@ -22,6 +22,7 @@ __all__ = [
     "add_data",
     "add_progress",
     "add_settings",
+    "add_settle",
     "headline",
     "require_file",
     "settings_of",
@@ -58,6 +59,17 @@ def add_settings(parser: ArgumentParser, *, skip: frozenset[str] = frozenset()) 
 def add_progress(parser: ArgumentParser) -> None:
     """Add ``--quiet``."""
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+
+
+def add_settle(parser: ArgumentParser) -> None:
+    """Add ``--settle TOLERANCE``."""
+    parser.add_argument(
+        "--settle",
+        type=float,
+        metavar="TOLERANCE",
+        help="stop a picture, from half of the steps on, where within an eighth of the steps no probability "
+        "changed by more than this; without it all steps are taken",
+    )
 
 
 def shows_progress(args: Namespace) -> bool:

@@ -41,7 +41,9 @@ def _processor() -> str:
 
 
 def _found(program: str) -> str:
-    return shutil.which(program) or f"{program}: not found"
+    from leukonca.nca.engines.fused.building import search_path
+
+    return shutil.which(program, path=search_path()) or f"{program}: not found"
 
 
 def run(args: Namespace) -> int:
@@ -49,14 +51,13 @@ def run(args: Namespace) -> int:
     import torch
 
     from leukonca._version import __version__
-    from leukonca.nca.engines import auto, fused
+    from leukonca.nca.engines import auto, cuda, fused
     from leukonca.nca.engines.fused.building import cache_folder
     from leukonca.nca.engines.fused.levels import capability, has
 
     name, why = auto.choose()
     status = fused.status()
     features = [shown for feature, shown in _FEATURES.items() if has(feature)]
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     if status.library is None:
         compiled = f"does not run: {status.reason}"
     else:
@@ -70,17 +71,23 @@ def run(args: Namespace) -> int:
         "system": platform.platform(),
         "processor": f"{_processor()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads for PyTorch",
         "features": f"{', '.join(features) or 'none of those used'}; PyTorch uses {capability()}",
-        "CUDA device": cuda,
+        "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "compiler": _found(os.environ.get("CXX", "c++")),
         "ninja": _found("ninja"),
         "cache": str(cache_folder()),
         "fused engine": compiled,
         "auto takes": f"{name} ({why})",
     }
+    if torch.cuda.is_available():
+        there = cuda.status(torch.device("cuda", torch.cuda.current_device()))
+        products = "bf16 and float32 products" if there.half else "float32 products"
+        steps = "compiled steps" if there.compiled else f"uncompiled steps: {there.reason}"
+        facts["on CUDA"] = f"cuda ({products}, {steps})"
     sys.stdout.write("".join(f"{fact + ':':14}{value}\n" for fact, value in facts.items()))
     if status.library is None:
         sys.stdout.write(
-            "\nEverything works on the eager engine too, more slowly. For the fused one install a C++ "
-            "compiler (GCC or Clang)\nand ninja (pip install ninja), then run `leukonca doctor` again.\n"
+            "\nEverything works on the eager engine too, more slowly. The fused one needs a C++ compiler "
+            "(GCC or Clang)\nand ninja (pip install ninja); install what is not found, then run "
+            "`leukonca doctor` again.\n"
         )
     return 0

@@ -32,6 +32,9 @@ def parser() -> ArgumentParser:
     add_data(training, required=False)
     training.add_argument("--out", type=str, metavar="DIR", help="folder of the run, new or empty")
     training.add_argument("--resume", type=str, metavar="DIR", help="go on with the interrupted run in DIR")
+    training.add_argument(
+        "--cache", type=str, metavar="DIR", help="folder in which several runs share their prepared pictures"
+    )
     training.add_argument("--no_report", action="store_true", help="do not test and report after training")
     add_progress(training)
     add_settings(training)
@@ -52,9 +55,9 @@ def run(args: Namespace) -> int:
     progress = shows_progress(args)
     try:
         if args.resume:
-            training = api.resume(args.resume, progress=progress)
+            training = api.resume(args.resume, cache=args.cache, progress=progress)
         else:
-            training = api.train(args.data, args.out, settings, progress=progress)
+            training = api.train(args.data, args.out, settings, cache=args.cache, progress=progress)
     except KeyboardInterrupt:
         place = Path(args.resume or args.out)
         if not (place / "run.json").is_file():

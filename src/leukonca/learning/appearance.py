@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from leukonca.cells.framing import FIELD
 from leukonca.learning.draws import normals
 
-__all__ = ["add_noise", "adjust_camera", "blur", "restain"]
+__all__ = ["add_noise", "adjust_camera", "blur", "cut_off", "redevelop", "restain"]
 
 # Absorbance of methylene blue (with its azures) and of eosin in red, green and blue: the dyes of Giemsa's and
 # May-Grünwald's stains, as measured for Giemsa by G. Landini (ImageJ, "Colour Deconvolution"), after
@@ -93,6 +94,49 @@ def restain(pictures: Tensor, *, blue: Tensor, eosin: Tensor, gain: Tensor, offs
         + (eosin - 1)[:, None, None] * of_eosin
     )
     return _mix_channels(absorbance, gain[:, :, None] * dyes, offset).neg_().exp_()
+
+
+def redevelop(pictures: Tensor, *, gamma: Tensor, crosstalk: Tensor, blue_left: Tensor) -> Tensor:
+    """Record the absorbance of a picture as another camera would.
+
+    With A the absorbance relative to the empty field, A' = crosstalk · A^gamma, and blue is then multiplied
+    by ``blue_left``. Where A is below 0 (brighter than the field) its sign is kept. The field stays as it is.
+
+    Args:
+        pictures: float32 [B, 3, H, W] in [0, 1], whose empty field has the grey level ``FIELD``.
+        gamma: Power for each colour channel, [B, 3].
+        crosstalk: [B, 3, 3].
+        blue_left: [B].
+
+    Returns:
+        float32 [B, 3, H, W], above 0, perhaps above 1.
+    """
+    field = FIELD / 255
+    absorbance = pictures.clamp(min=_DARKEST).div_(field).log_().neg_()
+    power = absorbance.abs().pow_(gamma.float()[:, :, None, None])
+    absorbance = torch.copysign(power, absorbance)
+    left = torch.stack((torch.ones_like(blue_left), torch.ones_like(blue_left), blue_left), 1)
+    mixed = _mix_channels(absorbance, left[:, :, None] * crosstalk, torch.zeros_like(left))
+    return mixed.neg_().exp_().mul_(field)
+
+
+def cut_off(pictures: Tensor, *, edges: Tensor) -> Tensor:
+    """Replace what lies beyond some edges by empty field.
+
+    Args:
+        pictures: float32 [B, 3, H, W].
+        edges: Depth at the left, right, top and bottom as a share of the side, [B, 4].
+
+    Returns:
+        float32 [B, 3, H, W].
+    """
+    height, width = pictures.shape[2:]
+    across = (torch.arange(width, device=pictures.device) + 0.5) / width
+    down = (torch.arange(height, device=pictures.device) + 0.5) / height
+    left, right, top, bottom = edges.T[:, :, None]
+    kept_across, kept_down = (across > left) & (across < 1 - right), (down > top) & (down < 1 - bottom)
+    kept = kept_down[:, :, None] & kept_across[:, None, :]
+    return torch.where(kept[:, None], pictures, FIELD / 255)
 
 
 def blur(pictures: Tensor, *, sigma: Tensor, largest: float) -> Tensor:

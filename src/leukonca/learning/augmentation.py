@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from leukonca.learning.appearance import add_noise, adjust_camera, blur, restain
+from leukonca.learning.appearance import add_noise, adjust_camera, blur, cut_off, redevelop, restain
 from leukonca.learning.draws import picture_seeds, stream_keys, uniforms
 from leukonca.learning.geometry import SYMMETRIES, centre_crop, resample, views
 from leukonca.learning.variation import PRESETS, Augmentation, preset
@@ -39,10 +39,19 @@ class _Slot(IntEnum):
     EOSIN = 12
     GAIN = 13  # red, green, blue
     OFFSET = 16  # red, green, blue
-    COUNT = 19
+    GAMMA = 19  # red, green, blue
+    CROSSTALK = 22  # nine pairs of numbers for the Box–Muller transform
+    BLUE_LOST = 40  # whether, how much
+    CUT = 42  # whether, whether twice, first side and depth, second side and depth
+    COUNT = 48
 
 
 _NOISE_STREAM: Final = 1
+
+# Of blue that is lost this much is left at most.
+_BLUE_LEFT: Final = 0.9
+# Deepest cut as a share of the side.
+_DEEPEST: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,10 @@ class Draw:
         offset: Added to the absorbance of red, green and blue, [B, 3].
         sigma: Blur in output pixels.
         deviation: Noise as a share of white.
+        gamma: Power of the absorbance of red, green and blue, [B, 3].
+        crosstalk: What each channel's absorbance takes from each channel, [B, 3, 3]; the identity: nothing.
+        blue_left: Factor on the absorbance of blue.
+        edges: Depth of what is cut off as a share of the side: left, right, top, bottom, [B, 4].
     """
 
     symmetry: Tensor
@@ -80,6 +93,10 @@ class Draw:
     offset: Tensor
     sigma: Tensor
     deviation: Tensor
+    gamma: Tensor
+    crosstalk: Tensor
+    blue_left: Tensor
+    edges: Tensor
 
 
 def draw(augmentation: Augmentation, seeds: Tensor) -> Draw:
@@ -96,7 +113,11 @@ def draw(augmentation: Augmentation, seeds: Tensor) -> Draw:
         exponent = signed[:, slot] if width is None else signed[:, slot : slot + width]
         return torch.exp(exponent * math.log1p(strength))
 
+    def slot(first: int, width: int) -> Tensor:
+        return shares[:, first : first + width]
+
     number = (shares[:, _Slot.SYMMETRY] * SYMMETRIES).long()
+    blue_lost = slot(_Slot.BLUE_LOST, 2)
     return Draw(
         symmetry=number if augmentation.flip else torch.zeros_like(number),
         angle=signed[:, _Slot.ROTATE] * augmentation.rotate,
@@ -112,7 +133,28 @@ def draw(augmentation: Augmentation, seeds: Tensor) -> Draw:
         offset=signed[:, _Slot.OFFSET : _Slot.OFFSET + 3] * (augmentation.stain / 4),
         sigma=shares[:, _Slot.BLUR] * augmentation.blur,
         deviation=shares[:, _Slot.NOISE] * augmentation.noise,
+        gamma=factor(augmentation.gamma, _Slot.GAMMA, 3),
+        crosstalk=torch.eye(3, dtype=torch.float64, device=seeds.device)
+        + augmentation.crosstalk * _box_muller(slot(_Slot.CROSSTALK, 18)).view(-1, 3, 3),
+        blue_left=torch.where(blue_lost[:, 0] < augmentation.blue_loss, _BLUE_LEFT * blue_lost[:, 1], 1.0),
+        edges=_edges(slot(_Slot.CUT, 6), augmentation.cut),
     )
+
+
+def _box_muller(shares: Tensor) -> Tensor:
+    """Return normal numbers [B, n] of uniform ones [B, 2·n] in [0, 1)."""
+    radius, angle = shares[:, 0::2], shares[:, 1::2]
+    normal: Tensor = (-2 * (1 - radius).log()).sqrt() * (2 * math.pi * angle).cos()
+    return normal
+
+
+def _edges(shares: Tensor, probability: float) -> Tensor:
+    """Return how deep a picture is cut at its left, right, top and bottom, [B, 4], of six uniform numbers."""
+    once = shares[:, 0] < probability
+    cuts = torch.stack((once, once & (shares[:, 1] < 0.5)), 1)
+    sides, depths = (4 * shares[:, 2::2]).long(), _DEEPEST * shares[:, 3::2]
+    # Where both hit one side the deeper one counts.
+    return shares.new_zeros(len(shares), 4).scatter_reduce_(1, sides, depths * cuts, "amax")
 
 
 @torch.no_grad()
@@ -159,6 +201,10 @@ def augment(canvas: Tensor, augmentation: Augmentation, size: int, *, seeds: Ten
         pictures = views(canvas, size)[drawn.symmetry, torch.arange(len(canvas), device=canvas.device)]
     if augmentation.stain:
         pictures = restain(pictures, blue=drawn.blue, eosin=drawn.eosin, gain=drawn.gain, offset=drawn.offset)
+    if augmentation.gamma or augmentation.crosstalk or augmentation.blue_loss:
+        pictures = redevelop(
+            pictures, gamma=drawn.gamma, crosstalk=drawn.crosstalk, blue_left=drawn.blue_left
+        )
     if augmentation.blur:
         pictures = blur(pictures, sigma=drawn.sigma, largest=augmentation.blur)
     if augmentation.brightness or augmentation.contrast or augmentation.saturation or augmentation.hue:
@@ -169,6 +215,8 @@ def augment(canvas: Tensor, augmentation: Augmentation, size: int, *, seeds: Ten
             saturation=drawn.saturation,
             hue=drawn.hue,
         )
+    if augmentation.cut:
+        pictures = cut_off(pictures, edges=drawn.edges)
     if augmentation.noise:
         pictures = add_noise(pictures, deviation=drawn.deviation, keys=stream_keys(seeds, _NOISE_STREAM))
     return pictures.clamp_(0, 1)

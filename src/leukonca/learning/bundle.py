@@ -2,19 +2,25 @@
 
 The header's metadata has the key ``leukonca`` with a JSON object:
 
-- ``format``: 1. A higher number is refused.
+- ``format``: 1, or 2 where older versions would not know how to use it: for a baseline, and for framings that
+  find the cell or correct its colours. A higher number is refused.
 - ``leukonca``: the version that wrote the file.
 - ``architecture``, ``classes``, ``framing``, ``normalisation``, ``statistics``, ``loss``, ``provenance``:
   see :class:`leukonca.learning.trained.TrainedModel`.
+- ``trust``: ``temperature`` and ``fitted`` of :class:`leukonca.learning.trust.Trust`; missing where the model
+  has none. Versions before it overlook it and its tensors, and state uncalibrated probabilities.
 
-Tensors are the network's parameters, float32, under the prefix ``network.``; and ``seen.training`` and
-``seen.validation``, int64.
+Tensors are the network's parameters and running statistics, float32, under the prefix ``network.``; and
+``seen.training`` and ``seen.validation``, int64. With ``trust`` there are ``trust.scores`` and, where foreign
+pictures can be told, ``trust.whitening``, ``trust.centres`` and ``trust.distances``, float32. ``pooled.mean``
+and ``pooled.spread``, float64, may be missing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -27,16 +33,21 @@ from torch import Tensor
 from leukonca._version import __version__
 from leukonca.cells.framing import Framing
 from leukonca.errors import DataError, LeukoncaError, ModelError
+from leukonca.learning.baselines import Baseline, MissingMonaiError
+from leukonca.learning.familiarity import Familiarity
 from leukonca.learning.losses import LossName
+from leukonca.learning.networks import Network, build
+from leukonca.learning.pooled import PooledStatistics
+from leukonca.learning.shapes import shape_from_dict
 from leukonca.learning.statistics import InputStatistics, Normalisation
 from leukonca.learning.trained import TrainedModel
+from leukonca.learning.trust import Trust
 from leukonca.nca.architecture import Architecture
-from leukonca.nca.classifier import CellClassifier
 from leukonca.writing import replacing
 
 __all__ = ["FORMAT", "load_bundle", "save_bundle"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _KEY: Final = "leukonca"
 _NETWORK: Final = "network."
 # A hostile header must not make us allocate: no automaton of this package is anywhere near.
@@ -55,20 +66,25 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     tensors = {
         _NETWORK + name: tensor.detach().cpu().float().contiguous()
-        for name, tensor in model.network.state_dict().items()
+        for name, tensor in _kept(model.network).items()
     }
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{target}: {name} has values that are not finite; the training has diverged")
     tensors["seen.training"] = torch.from_numpy(model.seen_training.copy())
     tensors["seen.validation"] = torch.from_numpy(model.seen_validation.copy())
-    statistics = model.statistics
-    note = {
-        "format": FORMAT,
+    if model.pooled is not None:
+        tensors["pooled.mean"] = torch.from_numpy(model.pooled.mean)
+        tensors["pooled.spread"] = torch.from_numpy(model.pooled.spread)
+    statistics, framing = model.statistics, asdict(model.framing)
+    if model.framing.fit != "cell" and model.framing.colour == "as_is":
+        del framing["colour"], framing["reach"]
+    note: dict[str, Any] = {
+        "format": FORMAT if isinstance(model.network, Baseline) or len(framing) > 3 else 1,
         "leukonca": __version__,
         "architecture": model.network.architecture.to_dict(),
         "classes": list(model.classes),
-        "framing": {"size": model.framing.size, "crop": model.framing.crop, "fit": model.framing.fit},
+        "framing": framing,
         "normalisation": model.normalisation,
         "statistics": None
         if statistics is None
@@ -76,6 +92,9 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
         "loss": model.loss,
         "provenance": model.provenance,
     }
+    if model.trust:
+        note["trust"] = {"temperature": model.trust.temperature, "fitted": model.trust.fitted}
+        tensors |= _trust_tensors(model.trust)
     # ASCII, because the name of a class may come from a folder's name that is no Unicode text.
     data = save(tensors, metadata={_KEY: json.dumps(note, sort_keys=True)})
     try:
@@ -83,6 +102,13 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
             draft.write_bytes(data)
     except DataError as error:
         raise ModelError(str(error)) from error
+
+
+def _trust_tensors(trust: Trust) -> dict[str, Tensor]:
+    arrays = {"scores": trust.scores}
+    if known := trust.familiarity:
+        arrays |= {"whitening": known.whitening, "centres": known.centres, "distances": known.distances}
+    return {f"trust.{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
@@ -113,6 +139,8 @@ def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
         ) from error
     try:
         return _build(note, tensors)
+    except MissingMonaiError as error:
+        raise ModelError(f"{source}: {error}") from error
     except (LeukoncaError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(
@@ -136,12 +164,13 @@ def _note(source: Path, header: str) -> dict[str, Any]:
 
 
 def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
-    architecture = Architecture.from_dict(note["architecture"])
-    widest = max(architecture.channels, architecture.hidden, architecture.head_hidden)
-    if widest > _WIDEST or architecture.steps > _MOST_STEPS:
-        raise ModelError(
-            f"an architecture of {widest} channels and {architecture.steps} steps is out of bounds"
-        )
+    architecture = shape_from_dict(note["architecture"])
+    if isinstance(architecture, Architecture):
+        widest = max(architecture.channels, architecture.hidden, architecture.head_hidden)
+        if widest > _WIDEST or architecture.steps > _MOST_STEPS:
+            raise ModelError(
+                f"an architecture of {widest} channels and {architecture.steps} steps is out of bounds"
+            )
     if not isinstance(note["classes"], list):
         raise ModelError(f"classes {note['classes']!r} are not a list")
     classes = tuple(note["classes"])
@@ -162,11 +191,11 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         raise ModelError("provenance is not a table")
     # The shapes are compared before memory is taken, so that only what the file really holds is allocated.
     with torch.device("meta"):
-        weights = _weights(CellClassifier(architecture, len(classes)), tensors)
+        weights = _weights(build(architecture, len(classes)), tensors)
     # Start weights are drawn, though only to be replaced: not from the caller's stream.
     with torch.random.fork_rng(devices=[]):
-        network = CellClassifier(architecture, len(classes))
-    network.load_state_dict(weights)
+        network = build(architecture, len(classes))
+    network.load_state_dict(weights, strict=False)  # the names are compared above
     return TrainedModel(
         network=network.eval(),
         classes=classes,
@@ -177,11 +206,33 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         provenance=note["provenance"],
         seen_training=_ids(tensors, "seen.training"),
         seen_validation=_ids(tensors, "seen.validation"),
+        trust=_trust(note["trust"], tensors) if "trust" in note else None,
+        pooled=_pooled(network, tensors),
     )
 
 
-def _weights(network: CellClassifier, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    expected = network.state_dict()
+def _trust(note: dict[str, Any], tensors: dict[str, Tensor]) -> Trust:
+    def array(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        tensor = tensors[f"trust.{name}"]
+        if tensor.dtype != torch.float32:
+            raise ModelError(f"trust.{name} is {tensor.dtype}, expected float32")
+        return tensor.numpy()
+
+    familiarity = None
+    if "trust.distances" in tensors:
+        familiarity = Familiarity(array("whitening"), array("centres"), array("distances"))
+    if not isinstance(note["fitted"], dict):
+        raise ModelError("trust.fitted is not a table")
+    return Trust(float(note["temperature"]), array("scores"), familiarity, note["fitted"])
+
+
+def _kept(network: Network) -> dict[str, Tensor]:
+    # Batch normalisation counts its batches in whole numbers, which only training would need.
+    return {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+
+
+def _weights(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    expected = _kept(network)
     found = {name.removeprefix(_NETWORK): t for name, t in tensors.items() if name.startswith(_NETWORK)}
     if odd := sorted(set(expected) ^ set(found)):
         raise ModelError(f"weights are missing or not expected: {', '.join(odd)}")
@@ -194,6 +245,19 @@ def _weights(network: CellClassifier, tensors: dict[str, Tensor]) -> dict[str, T
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{name} has values that are not finite")
     return found
+
+
+def _pooled(network: Network, tensors: dict[str, Tensor]) -> PooledStatistics | None:
+    if "pooled.mean" not in tensors or isinstance(network, Baseline):
+        return None
+    mean, spread = tensors["pooled.mean"], tensors["pooled.spread"]
+    for name, tensor in (("mean", mean), ("spread", spread)):
+        if tensor.dtype != torch.float64 or tensor.shape != (network.pooled_length,):
+            raise ModelError(
+                f"pooled.{name} is {tensor.dtype} {list(tensor.shape)}, expected float64 "
+                f"[{network.pooled_length}]"
+            )
+    return PooledStatistics(mean.numpy(), spread.numpy())
 
 
 def _ids(tensors: dict[str, Tensor], name: str) -> np.ndarray[Any, np.dtype[np.int64]]:

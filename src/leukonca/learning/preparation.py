@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -28,7 +28,7 @@ from leukonca.cells.framing import Framing, frame
 from leukonca.cells.npz import split_member
 from leukonca.errors import DataError, PictureError
 
-__all__ = ["Prepared", "prepare", "read_framed"]
+__all__ = ["Prepared", "View", "prepare", "read_framed", "shared_folder"]
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -36,6 +36,8 @@ _FORMAT = 1
 _AHEAD = 64
 
 Picture = npt.NDArray[np.uint8]
+View = Callable[[Picture, str, Framing], Picture]
+"""Another way from a decoded picture, its content hash and the framing to what the model sees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +60,24 @@ class Prepared:
         return np.array([not error for error in self.errors], dtype=bool)
 
 
-def _read(path: str, framing: Framing) -> tuple[Picture | None, str, str]:
+def _read(path: str, framing: Framing, view: View | None) -> tuple[Picture | None, str, str]:
     try:
         picture = decode(path)
     except PictureError as error:
         return None, "", error.reason
-    return frame(picture, framing), content_hash(picture), ""
+    hash_ = content_hash(picture)
+    return frame(picture, framing) if view is None else view(picture, hash_, framing), hash_, ""
 
 
-def read_framed(paths: Sequence[str], framing: Framing) -> Iterator[tuple[Picture | None, str, str]]:
+def read_framed(
+    paths: Sequence[str], framing: Framing, *, view: View | None = None
+) -> Iterator[tuple[Picture | None, str, str]]:
     """Read and frame files on all cores, a few ahead of what is asked for.
+
+    Args:
+        paths: Files, or members of archives.
+        framing: How a picture becomes a square.
+        view: What to do instead of framing; called on several threads.
 
     Yields:
         For each file in its order: the picture, uint8 [S, S, 3], its content hash and ``""``; or ``None``,
@@ -76,10 +86,10 @@ def read_framed(paths: Sequence[str], framing: Framing) -> Iterator[tuple[Pictur
     # A bounded window of futures: executor.map would submit, and keep, all of them.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         remaining = iter(paths)
-        window = [pool.submit(_read, path, framing) for path in islice(remaining, _AHEAD)]
+        window = [pool.submit(_read, path, framing, view) for path in islice(remaining, _AHEAD)]
         while window:
             yield window.pop(0).result()
-            window += [pool.submit(_read, path, framing) for path in islice(remaining, 1)]
+            window += [pool.submit(_read, path, framing, view) for path in islice(remaining, 1)]
 
 
 def _fingerprint(paths: Sequence[str], framing: Framing) -> str:
@@ -96,6 +106,11 @@ def _fingerprint(paths: Sequence[str], framing: Framing) -> str:
     return digest.hexdigest()
 
 
+def shared_folder(cache: Path, paths: Sequence[str], framing: Framing) -> Path:
+    """Return where several runs keep the prepared pictures of the same files and framing."""
+    return cache / _fingerprint(paths, framing)
+
+
 def _load(folder: Path, fingerprint: str) -> Prepared | None:
     try:
         note = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
@@ -108,7 +123,14 @@ def _load(folder: Path, fingerprint: str) -> Prepared | None:
     return Prepared(pictures, cells["hash"].tolist(), cells["error"].tolist())
 
 
-def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: bool = False) -> Prepared:
+def prepare(
+    paths: Sequence[str],
+    framing: Framing,
+    folder: Path,
+    *,
+    shared: bool = False,
+    progress: bool = False,
+) -> Prepared:
     """Decode and frame every file, or take what an earlier call left in ``folder``.
 
     Files that cannot be read are logged and marked, and the rest goes on.
@@ -117,6 +139,7 @@ def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: b
         paths: Files, or members of archives.
         framing: How a picture becomes a square; a different one, or changed files, prepare anew.
         folder: Where the prepared set is kept.
+        shared: Whether other processes may be preparing the same folder now.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -126,14 +149,15 @@ def prepare(paths: Sequence[str], framing: Framing, folder: Path, *, progress: b
     found = _load(folder, fingerprint)
     if found is not None:
         return found
-    unfinished = folder.with_name(folder.name + ".part")
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.part" if shared else f"{folder.name}.part")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         _write(paths, framing, unfinished, progress=progress)
         (unfinished / "prepared.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        if not (shared and _load(folder, fingerprint)):
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
     except OSError as error:
         raise DataError(f"{folder}: prepared pictures cannot be written: {error}; free some space") from error
     finally:

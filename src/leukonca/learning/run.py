@@ -31,6 +31,7 @@ from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, SettingError
 from leukonca.learning.bundle import load_bundle
 from leukonca.learning.settings import Precision, Settings
+from leukonca.learning.shapes import BaselineShape, Shape
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.engines import auto
 
@@ -39,8 +40,13 @@ __all__ = ["Run", "versions"]
 _FORMAT = 1
 
 
-def versions() -> dict[str, Any]:
-    """Return what a result may depend on beside data and settings."""
+def versions(shape: Shape | None = None) -> dict[str, Any]:
+    """Return what a result may depend on beside data and settings.
+
+    Args:
+        shape: Of the network, where there is one: a baseline depends on MONAI instead of an engine.
+    """
+    baseline = isinstance(shape, BaselineShape)
     packages = ("torch", "lightning", "numpy", "pandas", "pillow", "scikit-learn", "torchmetrics")
     return {
         "leukonca": __version__,
@@ -50,7 +56,7 @@ def versions() -> dict[str, Any]:
         "system": platform.system(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "engine": auto.choose()[0],
+        **({"monai": version("monai")} if baseline else {"engine": auto.choose()[0]}),
     }
 
 
@@ -111,7 +117,7 @@ class Run:
             "settings": self.settings.to_dict(),
             "data": list(self.data),
             "precision": self.precision,
-            "versions": versions(),
+            "versions": versions(self.settings.architecture()),
         }
         try:
             if self.folder.exists() and (not self.folder.is_dir() or _holds_something(self.folder)):

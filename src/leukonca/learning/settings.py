@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
-from leukonca.cells.framing import Framing
+from leukonca.cells.framing import Colour, Fit, Framing
 from leukonca.errors import SettingError
 from leukonca.learning.balance import Balance, WeightScheme
+from leukonca.learning.shapes import Shape, shape_of
 from leukonca.learning.variation import preset as augmentation_preset
-from leukonca.nca.architecture import Architecture, PoolingKind, preset
+from leukonca.nca.architecture import PoolingKind
 
 __all__ = ["AS_PUBLISHED", "ArchitectureChanges", "LossName", "Normalisation", "Precision", "Settings"]
 
@@ -42,14 +43,19 @@ class Settings:
     """Settings of a training run.
 
     Attributes:
-        preset: Architecture: ``base``, ``tiny``, ``paper``, ``paper_simple`` or ``paper_conv``.
-        change: What to change in that architecture.
+        preset: Architecture: ``base``, ``tiny``, ``paper``, ``paper_simple`` or ``paper_conv``; or a baseline
+            to compare with: ``resnet18``, ``seresnext50``, ``densenet121`` or ``efficientnet_b0``.
+        change: What to change in that architecture; of a baseline only ``size``.
         classes: Class set to train on: ``auto`` (the labels as they are), ``five``, ``eight`` or
             ``thirteen``; finer labels go to the coarser class, and cells without a place are left out.
         crop: Share of the picture's side that the model looks at, from the centre, in (0, 1].
-        fit: ``square`` keeps the proportions, ``stretch`` (the paper) does not.
+        fit: ``square`` keeps the proportions, ``stretch`` (the paper) does not; ``cell`` finds the cell and
+            brings its nucleus to the middle and to one size.
+        colour: ``as_is``; ``light`` divides the light of the empty field out; ``nucleus`` also brings the
+            nucleus to one absorbance.
+        reach: For ``fit="cell"``: from the middle to the side, in radii of the nucleus, 1 to 20.
         normalisation: ``training``: mean and s.d. of the training cells; ``picture``: of each picture itself.
-        augmentation: ``none``, ``paper``, ``light``, ``standard`` or ``strong``.
+        augmentation: ``none``, ``paper``, ``light``, ``standard``, ``strong`` or ``laboratories``.
         loss: ``cross_entropy``, ``bce`` (the paper) or ``focal``.
         label_smoothing: Of ``cross_entropy``, in [0, 1).
         focal_gamma: Of ``focal``, at least 0.
@@ -78,7 +84,9 @@ class Settings:
     change: ArchitectureChanges = field(default_factory=ArchitectureChanges)
     classes: Literal["auto", "five", "eight", "thirteen"] = "auto"
     crop: float = 1.0
-    fit: Literal["square", "stretch"] = "square"
+    fit: Fit = "square"
+    colour: Colour = "as_is"
+    reach: float = 1.7
     normalisation: Normalisation = "training"
     augmentation: str = "standard"
     loss: LossName = "cross_entropy"
@@ -149,16 +157,24 @@ class Settings:
         require("change", isinstance(self.change, ArchitectureChanges), "changes of the architecture")
         # Whatever is wrong shall be known before a hundred thousand pictures are prepared.
         augmentation_preset(self.augmentation)
-        Framing(self.architecture().size, self.crop, self.fit)
+        self.framing()
 
-    def architecture(self) -> Architecture:
+    def architecture(self) -> Shape:
         """Return the preset's architecture with the changes.
 
         Raises:
             SettingError: The preset is unknown or the changes do not fit together.
         """
         changes = {name: value for name, value in asdict(self.change).items() if value is not None}
-        return replace(preset(self.preset), **changes)
+        return shape_of(self.preset, changes)
+
+    def framing(self) -> Framing:
+        """Return how a picture becomes the input.
+
+        Raises:
+            SettingError: A value is out of its range.
+        """
+        return Framing(self.architecture().size, self.crop, self.fit, self.colour, self.reach)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
@@ -194,12 +210,13 @@ def _is_number(value: object) -> bool:
 
 _WHOLE: Final = frozenset({"epochs", "batch", "patience", "folds", "fold", "limit_per_class", "seed"})
 _REAL: Final = frozenset(
-    {"crop", "label_smoothing", "focal_gamma", "learning_rate", "weight_decay", "clip", "ema"}
+    {"crop", "reach", "label_smoothing", "focal_gamma", "learning_rate", "weight_decay", "clip", "ema"}
 )
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "classes": ("auto", "five", "eight", "thirteen"),
-    "fit": ("square", "stretch"),
+    "fit": get_args(Fit),
+    "colour": get_args(Colour),
     "normalisation": get_args(Normalisation),
     "loss": get_args(LossName),
     "balance": get_args(Balance),

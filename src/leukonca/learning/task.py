@@ -14,9 +14,11 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from leukonca.cells.framing import Framing
 from leukonca.errors import NonFiniteLossError
 from leukonca.learning.augmentation import Augmentation, augment, picture_seeds
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.batches import Batch
 from leukonca.learning.geometry import centre_crop
 from leukonca.learning.losses import Loss
+from leukonca.learning.networks import Network
 from leukonca.learning.settings import Settings
 from leukonca.learning.statistics import InputStatistics, normalise
 from leukonca.nca.classifier import CellClassifier
@@ -38,7 +40,7 @@ class ClassificationTask(LightningModule):
     the place in the run, so that a resumed run does what the uninterrupted one would have done.
 
     Args:
-        network: The automaton.
+        network: The automaton or baseline.
         loss: Its loss.
         settings: Of the run.
         augmentation: How training pictures vary.
@@ -49,7 +51,7 @@ class ClassificationTask(LightningModule):
 
     def __init__(
         self,
-        network: CellClassifier,
+        network: Network,
         loss: Loss,
         settings: Settings,
         augmentation: Augmentation,
@@ -65,19 +67,24 @@ class ClassificationTask(LightningModule):
             statistics,
             paths,
         )
-        self.averaged = AveragedModel(network, multi_avg_fn=_Ema(settings.ema)) if settings.ema else None
+        # The running statistics of batch normalisation belong to the weights: they are averaged with them.
+        self.averaged = (
+            AveragedModel(network, multi_avg_fn=_Ema(settings.ema), use_buffers=True)
+            if settings.ema
+            else None
+        )
         classes = network.classes
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.macro_f1 = MulticlassF1Score(classes, average="macro")
         self._validation_loss: list[tuple[Tensor, int]] = []
 
     @property
-    def best_network(self) -> CellClassifier:
+    def best_network(self) -> Network:
         """The network to validate and keep: the moving average where there is one."""
         if self.averaged is None:
             return self.network
         network = self.averaged.module
-        if not isinstance(network, CellClassifier):
+        if not isinstance(network, (CellClassifier, Baseline)):
             raise TypeError(f"the moving average holds a {type(network).__name__}")
         return network
 
@@ -172,5 +179,8 @@ class _Ema:
 
     @torch.no_grad()
     def __call__(self, averaged: Any, current: Any, count: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():  # batch normalisation counts its batches
+            torch._foreach_copy_(averaged, current)
+            return
         seen = int(count)
         torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + seen) / (10 + seen)))

@@ -11,13 +11,34 @@ import torch
 from torch import Tensor
 
 from leukonca.cells.framing import Framing
+from leukonca.errors import SettingError
+from leukonca.learning.baselines import Baseline
 from leukonca.learning.losses import LossName, probabilities
+from leukonca.learning.networks import Network
+from leukonca.learning.pooled import PooledStatistics
+from leukonca.learning.shapes import BaselineShape
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
-from leukonca.nca.classifier import CellClassifier
+from leukonca.learning.trust import Trust
+from leukonca.nca.settling import Settling, settle
 
-__all__ = ["TrainedModel"]
+__all__ = ["Observation", "TrainedModel"]
 
 NO_IDS: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a network made of some pictures under several firing seeds.
+
+    Attributes:
+        logits: float64 [S, B, K].
+        features: float64 [B, F], the mean over the seeds; ``None`` where the network shows none.
+        steps: float64 [B], steps that the automaton took, the mean over the seeds; 0 for a baseline.
+    """
+
+    logits: npt.NDArray[np.float64]
+    features: npt.NDArray[np.float64] | None
+    steps: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +46,7 @@ class TrainedModel:
     """A network, its classes, and the way from a picture to its input.
 
     Attributes:
-        network: The automaton.
+        network: The automaton or baseline.
         classes: Names of its outputs, in their order.
         framing: How a decoded picture becomes the square input.
         normalisation: How the input is normalised.
@@ -34,10 +55,15 @@ class TrainedModel:
         provenance: Where it comes from: data, split, seed, settings, figures, versions. JSON values.
         seen_training: Identities (:func:`leukonca.nca.firing.image_id`) of the pictures that it was
             trained on, int64 [n], sorted. What was seen in training is never counted in an assessment.
-        seen_validation: The same for the pictures that chose the best epoch.
+        seen_validation: The same for the pictures that chose the best epoch, or that ``trust`` comes from.
+        pooled: Mean and spread of the pooled features on its training cells, by which it can be adapted to
+            another laboratory; ``None`` where they are not known.
+        settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
+        trust: Its calibration, and what it knows of foreign pictures; ``None`` for a model without. Fitted
+            for all steps; with ``settling`` it is an approximation.
     """
 
-    network: CellClassifier
+    network: Network
     classes: tuple[str, ...]
     framing: Framing
     normalisation: Normalisation
@@ -46,15 +72,42 @@ class TrainedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+    pooled: PooledStatistics | None = None
+    settling: Settling | None = None
+    trust: Trust | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    @property
+    def draws(self) -> bool:
+        """Whether its answers depend on a firing seed; those of a baseline do not."""
+        return not isinstance(self.network, Baseline)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the automaton from the picture to the decision; 0 for a baseline."""
+        shape = self.network.architecture
+        return 0 if isinstance(shape, BaselineShape) else shape.steps
+
     def with_statistics(self, statistics: InputStatistics) -> TrainedModel:
         """Return the same model with other input statistics."""
         return replace(self, statistics=statistics, normalisation="training")
+
+    def with_settling(self, settling: Settling | None) -> TrainedModel:
+        """Return the same model stopping pictures as ``settling`` says.
+
+        Raises:
+            SettingError: The model is a baseline, which has no steps.
+        """
+        if settling is not None and isinstance(self.network, Baseline):
+            raise SettingError(
+                f"settle={settling.tolerance:g}: the baseline {self.network.architecture.kind} takes no "
+                "steps of which some could be left out; leave settle away"
+            )
+        return replace(self, settling=settling)
 
     def normalised(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
         """Return the network's input, float32 [B, 3, S, S], of framed pictures, uint8 [B, S, S, 3]."""
@@ -63,19 +116,77 @@ class TrainedModel:
         return normalise(batch, self.normalisation, self.statistics)
 
     @torch.inference_mode()
+    def observe(
+        self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
+    ) -> Observation:
+        """Run the network once for each of the firing seeds 0 … ``seeds`` - 1; a baseline only once.
+
+        Args:
+            pictures: Framed pictures, uint8 [B, S, S, 3].
+            images: Identities of the pictures, int64 [B].
+            seeds: Number of firing seeds, at least 1.
+        """
+        # As for evaluation: a baseline would else drop values and look at the whole batch.
+        self.network.eval()
+        inputs = self.normalised(pictures)
+        ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        runs = [self._run(inputs, ids, seed) for seed in range(seeds if self.draws else 1)]
+        features = [_array(shown) for _, shown, _ in runs if shown is not None]
+        return Observation(
+            logits=np.stack([_array(logits) for logits, _, _ in runs]),
+            features=np.mean(features, axis=0) if features else None,
+            steps=np.mean([_array(taken) for _, _, taken in runs], axis=0),
+        )
+
+    def _run(self, inputs: Tensor, ids: Tensor, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Logits, features where the network shows them, and steps taken, of one firing seed."""
+        if isinstance(self.network, Baseline):
+            return self.network(inputs, ids, seed), None, torch.zeros(len(ids))
+        if self.settling is None:
+            logits, features = self.network.logits_and_features(inputs, ids, seed)
+            return logits, features, torch.full((len(ids),), self.steps)
+        return settle(
+            self.network,
+            inputs,
+            ids,
+            seed=seed,
+            settling=self.settling,
+            probabilities=lambda logits: probabilities(logits / self.temperature, self.loss),
+        )
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by before they become probabilities; 1 without calibration."""
+        return self.trust.temperature if self.trust else 1.0
+
+    def stated(
+        self, logits: npt.NDArray[np.float64], *, temperature: float | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return the probabilities that logits stand for, both float64 [..., K].
+
+        Args:
+            logits: The network's.
+            temperature: What to divide them by; its own by default.
+        """
+        divisor = self.temperature if temperature is None else temperature
+        return probabilities(torch.from_numpy(logits) / divisor, self.loss).numpy()
+
+    @torch.inference_mode()
     def probabilities(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
     ) -> npt.NDArray[np.float64]:
-        """Return the probability of each class for one firing seed, float64 [B, K].
+        """Return the calibrated probability of each class for one firing seed, float64 [B, K].
 
         Args:
             pictures: Framed pictures, uint8 [B, S, S, 3].
             images: Identities of the pictures, int64 [B].
             seed: Firing seed.
         """
-        # The automaton has no dropout or batch statistics, but its pooling or head might one day.
         self.network.eval()
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        logits = self.network(self.normalised(pictures), ids, seed)
-        result: npt.NDArray[np.float64] = probabilities(logits, self.loss).double().cpu().numpy()
-        return result
+        return self.stated(_array(self._run(self.normalised(pictures), ids, seed)[0]))
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.float64]:
+    array: npt.NDArray[np.float64] = tensor.cpu().double().numpy()
+    return array

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from leukonca.cells.framing import Framing
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
 from leukonca.cells.splits import PARTS
 from leukonca.errors import DataError, LeukoncaError, TrainingError
+from leukonca.learning.adaptation import SOURCE_CELLS, can_adapt, describe
 from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import class_weights
 from leukonca.learning.batches import Cells, CellsModule
@@ -33,13 +34,14 @@ from leukonca.learning.bundle import save_bundle
 from leukonca.learning.callbacks import AtomicCheckpoints, History, Patience, Progress
 from leukonca.learning.division import divide, with_classes
 from leukonca.learning.losses import make_loss
-from leukonca.learning.preparation import Prepared, prepare
+from leukonca.learning.networks import build, require_buildable
+from leukonca.learning.preparation import Prepared, prepare, shared_folder
 from leukonca.learning.run import Run, versions
 from leukonca.learning.settings import Precision, Settings
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.task import ClassificationTask
 from leukonca.learning.trained import TrainedModel
-from leukonca.nca.classifier import CellClassifier
+from leukonca.learning.trusting import calibrate
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import class_set_of
 from leukonca.writing import replacing
@@ -49,11 +51,17 @@ __all__ = ["resolved_precision", "resume", "train"]
 _LOG = logging.getLogger(__name__)
 
 # How much more than the input the prepared pictures show, so that turning and shifting need not invent.
-_MARGIN = 1.25
+# A found cell lies in the middle and fills the input, so that its surroundings have to reach farther.
+_MARGIN, _MARGIN_OF_CELL = 1.25, 1.4
 
 
 def train(
-    data: Sequence[str] | Manifest, out: Path, settings: Settings | None = None, *, progress: bool = False
+    data: Sequence[str] | Manifest,
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    cache: Path | None = None,
+    progress: bool = False,
 ) -> Run:
     """Train a new model.
 
@@ -61,6 +69,7 @@ def train(
         data: SPECs, or a manifest.
         out: Folder of the run, new or empty.
         settings: See :class:`leukonca.learning.settings.Settings`.
+        cache: Folder in which several runs share their prepared pictures; by default each keeps its own.
         progress: Whether to show progress bars.
 
     Returns:
@@ -73,13 +82,14 @@ def train(
         KeyboardInterrupt: Ctrl-C; the run can be resumed.
     """
     settings = settings or Settings()
+    require_buildable(settings.architecture())
     manifest = data if isinstance(data, Manifest) else scan(data, progress=progress)
     specs = () if isinstance(data, Manifest) else tuple(data)
     manifest = with_classes(manifest, settings.classes)
     run = Run(out, settings, specs, resolved_precision(settings.precision))
     run.create()
     try:
-        return _begin(run, manifest, progress=progress)
+        return _begin(run, manifest, cache, progress=progress)
     except LeukoncaError:
         if not (out / "cells.csv").is_file():
             # The data do not fit the settings: leave the folder free for the next attempt.
@@ -87,8 +97,8 @@ def train(
         raise
 
 
-def _begin(run: Run, manifest: Manifest, *, progress: bool) -> Run:
-    prepared = _prepare(run, manifest, progress=progress)
+def _begin(run: Run, manifest: Manifest, cache: Path | None, *, progress: bool) -> Run:
+    prepared = _prepare(run, manifest, cache, progress=progress)
     skipped = pd.DataFrame({"path": manifest.frame["path"], "reason": prepared.errors})[~prepared.ok]
     with replacing(run.folder / "skipped.csv") as draft:
         skipped.to_csv(draft, index=False, encoding="utf-8", errors="surrogateescape")
@@ -101,15 +111,17 @@ def _begin(run: Run, manifest: Manifest, *, progress: bool) -> Run:
     return _fit(run, manifest, prepared, progress=progress)
 
 
-def resume(folder: Path, *, progress: bool = False) -> Run:
+def resume(folder: Path, *, cache: Path | None = None, progress: bool = False) -> Run:
     """Go on with an interrupted run, to the same weights as if it had not been interrupted.
 
     Raises:
         DataError: The folder is not that of a run, or its pictures have changed since.
+        SettingError: The run is of a baseline, and MONAI is not installed.
         TrainingError: The training diverged, or its files are damaged or cannot be written.
         KeyboardInterrupt: Ctrl-C; the run can be resumed again.
     """
     run = Run.open(folder)
+    require_buildable(run.settings.architecture())
     if not (folder / "cells.csv").is_file():
         # Killed before the cells were divided: nothing to lose, begin again in the same folder.
         if not run.data:
@@ -117,9 +129,9 @@ def resume(folder: Path, *, progress: bool = False) -> Run:
                 f"{folder}: was interrupted before its cells were divided; train again from the manifest"
             )
         manifest = with_classes(scan(run.data, progress=progress), run.settings.classes)
-        return _begin(run, manifest, progress=progress)
+        return _begin(run, manifest, cache, progress=progress)
     manifest = run.manifest
-    prepared = _prepare(run, manifest, progress=progress)
+    prepared = _prepare(run, manifest, cache, progress=progress)
     changed = np.flatnonzero(np.array(prepared.hashes) != manifest.frame["hash"].to_numpy())
     if len(changed):
         raise DataError(
@@ -139,13 +151,13 @@ def resolved_precision(wanted: Precision) -> Precision:
     return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
-def _framing(settings: Settings) -> Framing:
-    return Framing(settings.architecture().size, settings.crop, settings.fit)
-
-
-def _prepare(run: Run, manifest: Manifest, *, progress: bool) -> Prepared:
-    canvas = _framing(run.settings).with_margin(_MARGIN)
-    return prepare(manifest.frame["path"].tolist(), canvas, run.folder / "prepared", progress=progress)
+def _prepare(run: Run, manifest: Manifest, cache: Path | None, *, progress: bool) -> Prepared:
+    framing = run.settings.framing()
+    canvas = framing.with_margin(_MARGIN_OF_CELL if framing.fit == "cell" else _MARGIN)
+    paths = manifest.frame["path"].tolist()
+    if cache is None:
+        return prepare(paths, canvas, run.folder / "prepared", progress=progress)
+    return prepare(paths, canvas, shared_folder(cache, paths, canvas), shared=True, progress=progress)
 
 
 def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) -> Run:
@@ -164,7 +176,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
     # Only the start weights come from a stream, and that stream is put back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = CellClassifier(settings.architecture(), len(classes))
+        network = build(settings.architecture(), len(classes))
     weights = None
     if settings.balance == "weights":
         weights = class_weights(training.labels, len(classes), scheme=settings.weight_scheme).tolist()
@@ -178,7 +190,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         ),
         settings,
         augmentation_preset(settings.augmentation),
-        _framing(settings),
+        settings.framing(),
         statistics,
         frame["path"].tolist(),
     )
@@ -198,7 +210,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         model = TrainedModel(
             network=task.best_network,
             classes=classes,
-            framing=_framing(settings),
+            framing=settings.framing(),
             normalisation=settings.normalisation,
             statistics=statistics,
             loss=settings.loss,
@@ -247,7 +259,25 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
             raise TrainingError(
                 f"{run.folder}: the run cannot be written: {error}; free some space and resume it"
             ) from error
+    _describe_features(run, training)
+    best = run.model()
+    if best.trust is None:
+        save_bundle(calibrate(best, manifest, progress=progress), run.folder / "best.safetensors")
     return run
+
+
+def _describe_features(run: Run, training: Cells) -> None:
+    """Let the best model know what its features are like at home, so that it can be adapted elsewhere."""
+    model = run.model()
+    if model.pooled is not None or not can_adapt(model):
+        return
+    some = np.linspace(0, len(training) - 1, min(len(training), SOURCE_CELLS)).round().astype(np.int64)
+    rows = np.sort(training.rows[some])
+    border = (training.pictures.shape[1] - model.framing.size) // 2
+    inner = slice(border, border + model.framing.size)
+    pictures = np.ascontiguousarray(training.pictures[rows][:, inner, inner])
+    described = replace(model, pooled=describe(model, pictures, training.images[rows]))
+    save_bundle(described, run.folder / "best.safetensors")
 
 
 def _provenance(run: Run, manifest: Manifest, row: dict[str, float]) -> dict[str, Any]:
@@ -267,7 +297,7 @@ def _provenance(run: Run, manifest: Manifest, row: dict[str, float]) -> dict[str
         "validation": {name: row[f"val/{name}"] for name in ("loss", "accuracy", "macro_f1")},
         "settings": settings.to_dict(),
         "precision": run.precision,
-        "versions": versions(),
+        "versions": versions(settings.architecture()),
     }
 
 

@@ -23,6 +23,10 @@ _LARGEST: Final = {
     "stain": 1.0,
     "blur": 5.0,
     "noise": 0.5,
+    "gamma": 1.0,
+    "crosstalk": 0.5,
+    "blue_loss": 1.0,
+    "cut": 1.0,
 }
 
 
@@ -48,6 +52,14 @@ class Augmentation:
         blur: Greatest standard deviation of a Gaussian blur, in output pixels, drawn uniformly from 0; 0–5.
         noise: Greatest standard deviation of Gaussian noise as a share of white, drawn uniformly from 0;
             0–0.5.
+        gamma: Raise the absorbance of each colour channel to a power up to 1 + gamma, 1 staying 1: another
+            gradation of sensor or software; 0–1.
+        crosstalk: Standard deviation of what each colour channel's absorbance takes from itself and the
+            others: dyes and filters with other spectra; 0–0.5.
+        blue_loss: Probability that much of the blue absorbance is lost, by a factor uniform in [0, 0.9), as
+            with cameras whose blue channel saturates; 0–1.
+        cut: Probability that the picture ends early at one or two sides, up to 0.3 of the side deep, and
+            is empty field from there on, as where a cell lies at the border; 0–1.
 
     Raises:
         SettingError: A value is outside its range or is not a number.
@@ -64,6 +76,10 @@ class Augmentation:
     stain: float = 0.15
     blur: float = 0.5
     noise: float = 0.02
+    gamma: float = 0.0
+    crosstalk: float = 0.0
+    blue_loss: float = 0.0
+    cut: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.flip, bool):
@@ -84,7 +100,7 @@ PRESETS: Final[Mapping[str, Augmentation]] = MappingProxyType(
         "none": _OFF,
         # Deutges et al. turn by 0–360° and mirror left to right. With free rotation the eight symmetries
         # instead of the one mirror give the very same distribution.
-        "paper": Augmentation(True, 180.0, *(0.0 for _ in range(9))),
+        "paper": Augmentation(True, 180.0, *(0.0 for _ in list(_LARGEST)[1:])),
         "light": Augmentation(
             scale=0.05,
             shift=0.02,
@@ -109,9 +125,26 @@ PRESETS: Final[Mapping[str, Augmentation]] = MappingProxyType(
             blur=1.2,
             noise=0.04,
         ),
+        # For cells that are found and brought to one size and stain: what that leaves of the difference.
+        "laboratories": Augmentation(
+            scale=0.25,
+            shift=0.08,
+            brightness=0.05,
+            contrast=0.0,
+            saturation=0.0,
+            hue=0.0,
+            stain=0.5,
+            blur=1.8,
+            noise=0.03,
+            gamma=0.35,
+            crosstalk=0.1,
+            blue_loss=0.5,
+            cut=0.3,
+        ),
     }
 )
-"""``none``; ``paper`` (rotation and mirror); ``light``; ``standard``; ``strong`` (for other laboratories)."""
+"""``none``; ``paper`` (rotation and mirror); ``light``; ``standard``; ``strong`` (another chemistry, scale
+and focus); ``laboratories`` (for cells framed by ``fit="cell"``: also other cameras, and cut pictures)."""
 
 
 def preset(name: str) -> Augmentation:

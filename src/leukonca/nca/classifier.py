@@ -77,6 +77,7 @@ class CellClassifier(nn.Module):
         self.architecture, self.classes = architecture, classes
         self.rule = Rule(architecture.channels, architecture.hidden, architecture.inputs)
         self.pool, length = pooling(architecture.pooling, architecture.channels)
+        self.pooled_length = 0 if architecture.head == "conv" else length
         self.head: nn.Module
         if architecture.head == "mlp":
             self.head = _mlp_head(length, architecture.head_hidden, classes)
@@ -166,6 +167,21 @@ class CellClassifier(nn.Module):
         )
         logits, pooled = self.decide(state)
         return Rollout(logits, pooled, state, states)
+
+    def logits_and_features(self, pictures: Tensor, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the logits, [B, classes], and :meth:`features`, [B, F]; arguments as in :meth:`rollout`."""
+        result = self.rollout(pictures, images, seed=seed)
+        return result.logits, self.features(result.state)
+
+    def features(self, state: Tensor) -> Tensor:
+        """Return what the last layer makes the logits of, [B, F], of a state [B, C, H, W].
+
+        The hidden layer of the ``mlp`` and ``conv`` heads, and the pooled channels for the ``channels`` head.
+        """
+        with torch.autocast(state.device.type, enabled=False):
+            state = state.float()
+            seen: Tensor = state if self.architecture.head == "conv" else self.pool(state)
+            return self.head[:-1](seen) if isinstance(self.head, nn.Sequential) else seen
 
     def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
         """Return the logits, [B, classes]; arguments as in :meth:`rollout`."""

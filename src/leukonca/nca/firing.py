@@ -33,7 +33,7 @@ from torch import Tensor
 
 from leukonca.errors import SettingError
 
-__all__ = ["Firing", "derive_seed", "fires", "image_id", "mix32"]
+__all__ = ["Firing", "derive_seed", "fires", "fires_by_step", "image_id", "mix32"]
 
 _START: Final = 0x6C65756B
 _GOLDEN: Final = 0x9E3779B9
@@ -125,11 +125,25 @@ class Firing:
 
     def at(self, keys: Tensor, step: int, rows: int, columns: int) -> Tensor:
         """Return which sites fire, bool [B, rows, columns], given :meth:`keys`."""
-        threshold = round(self.probability * (1 << 24))
-        device = keys.device
-        by_row = _absorb(_absorb(keys, step)[:, None], torch.arange(rows, dtype=torch.int32, device=device))
-        h = _absorb(by_row[:, :, None], torch.arange(columns, dtype=torch.int32, device=device))
-        return ((h >> 8) & 0xFFFFFF) < threshold
+        return fires_by_step(_absorb(keys, step), rows, columns, self.threshold)
+
+    def by_step(self, keys: Tensor, steps: range) -> Tensor:
+        """Return the hash after seed, image and step, int32 [len(steps), B], given :meth:`keys`."""
+        numbers = torch.arange(steps.start, steps.stop, dtype=torch.int32, device=keys.device)
+        return _absorb(keys[None], numbers[:, None])
+
+    @property
+    def threshold(self) -> int:
+        """The number below which the upper 24 bits of the hash let a site fire, in [0, 2²⁴]."""
+        return round(self.probability * (1 << 24))
+
+
+def fires_by_step(by_step: Tensor, rows: int, columns: int, threshold: int) -> Tensor:
+    """Return which sites fire, bool [B, rows, columns], given the hash after the step, int32 [B]."""
+    device = by_step.device
+    by_row = _absorb(by_step[:, None], torch.arange(rows, dtype=torch.int32, device=device))
+    h = _absorb(by_row[:, :, None], torch.arange(columns, dtype=torch.int32, device=device))
+    return ((h >> 8) & 0xFFFFFF) < threshold
 
 
 def fires(firing: Firing, step: int, rows: int, columns: int) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from leukonca.nca.engines import fused
-from leukonca.nca.engines.fused.building import CACHE_VARIABLE
+from leukonca.nca.engines.fused.building import CACHE_VARIABLE, search_path
 from leukonca.nca.engines.fused.library import Library
 
 CACHE = Path(__file__).resolve().parents[3] / "build" / "cache"
@@ -27,7 +27,7 @@ def compiled() -> Library:
         if before is None:
             del os.environ[CACHE_VARIABLE]
     if status.library is None:
-        if shutil.which(os.environ.get("CXX", "c++")) and shutil.which("ninja"):
+        if all(shutil.which(tool, path=search_path()) for tool in (os.environ.get("CXX", "c++"), "ninja")):
             pytest.fail(f"the fused engine does not run: {status.reason}")
         pytest.skip(f"the fused engine does not run here: {status.reason}")
     return status.library

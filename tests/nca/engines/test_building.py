@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +16,10 @@ from typing import Any
 import pytest
 from torch.utils import cpp_extension
 
-from leukonca.nca.engines import fused
+from leukonca.nca.engines import auto, fused
 from leukonca.nca.engines.fused import building
 from leukonca.nca.engines.fused.building import CACHE_VARIABLE, CannotBuildError, load_library
-from leukonca.nca.engines.fused.levels import LEVELS, level_of_this_machine
+from leukonca.nca.engines.fused.levels import LEVELS, Level, level_of_this_machine
 from leukonca.nca.engines.fused.library import Library
 
 LEVEL = level_of_this_machine()
@@ -116,11 +118,54 @@ def test_another_source_or_level_is_another_library(
     assert len(list(cache.glob("*.so"))) == 3
 
 
+def test_ninja_is_found_where_pip_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ninja = tmp_path / "ninja"
+    ninja.write_text("#!/bin/sh\necho 1.13.2\n")
+    ninja.chmod(0o755)
+    monkeypatch.setattr(building.sysconfig, "get_path", lambda name, scheme: str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not cpp_extension.is_ninja_available()
+    with building._programs_found():
+        assert cpp_extension.is_ninja_available()
+    assert os.environ["PATH"] == "/nowhere"
+    monkeypatch.delenv("PATH")
+    with building._programs_found():
+        assert "/usr/bin" in os.environ["PATH"]
+    assert "PATH" not in os.environ
+
+
 def test_without_a_compiler_the_reason_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CannotBuildError, match=r"[Nn]inja|compiler|not found|No such file"):
         load_library(LEVEL)
     assert list(cache.glob("*.so")) == list(cache.glob("building-*")) == []
+
+
+def test_without_a_compiler_everything_runs_on_eager(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(auto.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(building, "search_path", lambda: "")
+    fused.status.cache_clear()
+    try:
+        name, why = auto.choose()
+    finally:
+        fused.status.cache_clear()
+    assert name == "eager"
+    assert why.startswith("the fused engine does not run here: ")
+
+
+@pytest.mark.skipif(LEVEL.name == "portable", reason="there is nothing to stay below")
+@pytest.mark.parametrize(("capped", "level"), [("default", "portable"), ("avx2", "avx2")])
+def test_it_stays_below_what_pytorch_is_told_to_stay_below(capped: str, level: str) -> None:
+    code = (
+        "from leukonca.nca.engines.fused.levels import level_of_this_machine; "
+        "print(level_of_this_machine().name)"
+    )
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capped}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == level
 
 
 def test_the_reason_is_one_line_of_the_compilers_many() -> None:
@@ -141,6 +186,25 @@ def test_a_library_that_computes_wrong_is_not_used(
         fused.status.cache_clear()
     assert status.library is None
     assert "differs" in status.reason
+
+
+@pytest.mark.skipif(not LEVEL.half, reason="this processor does not multiply bf16 natively")
+def test_where_matrix_tiles_cannot_be_built_vectors_are_taken(
+    compiled: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(level: Level) -> Library:
+        if level.name == "amx":
+            raise CannotBuildError("brgemm was not declared")
+        return compiled
+
+    monkeypatch.setattr(fused, "level_of_this_machine", lambda: LEVELS["amx"])
+    monkeypatch.setattr(fused, "load_library", load)
+    fused.status.cache_clear()
+    try:
+        status = fused.status()
+    finally:
+        fused.status.cache_clear()
+    assert (status.level.name, status.library) == ("avx512_bf16", compiled)
 
 
 def test_a_foreign_library_is_refused(tmp_path: Path) -> None:

@@ -114,3 +114,17 @@ def test_engines_are_found_by_name() -> None:
     assert engine("eager") is eager.rollout
     with pytest.raises(SettingError, match="engine 'warp' is unknown; known: auto, eager, fused"):
         engine("warp")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_rollout_can_go_on_from_where_another_ended(recompute: bool) -> None:
+    rule, state = lively(), start()
+    whole, kept = eager.rollout(rule, state, FIRING, 11, record=frozenset({5, 7, 11}))
+    half, _ = eager.rollout(rule, state, FIRING, 5)
+    rest, found = eager.rollout(
+        rule, half, FIRING, 6, first=5, record=frozenset({0, 3, 5, 7, 11, 12}), recompute=recompute
+    )
+    torch.testing.assert_close(rest, whole, rtol=0, atol=1e-6)
+    assert found.keys() == {5, 7, 11}
+    for step, value in kept.items():
+        torch.testing.assert_close(found[step], value, rtol=0, atol=1e-6)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -267,6 +270,18 @@ def test_the_backward_pass_keeps_a_small_part_of_what_eager_keeps() -> None:
     assert sizes[1] < sizes[0] / (6 if level_of_this_machine().half else 3)
 
 
+@pytest.mark.parametrize("run", [fused.rollout, fused.exact_rollout])
+def test_a_rollout_can_go_on_from_where_another_ended(run: Callable[..., Any]) -> None:
+    rule, state, firing = lively(20, 24), start(2, 20, 9, 12), firing_of(2)
+    with torch.no_grad():
+        whole, kept = run(rule, state, firing, 11, record=frozenset({5, 7}))
+        half, _ = run(rule, state, firing, 5)
+        rest, found = run(rule, half, firing, 6, first=5, record=frozenset({3, 5, 7, 12}))
+    assert torch.equal(rest, whole)
+    assert found.keys() == kept.keys()
+    assert all(torch.equal(found[step], value) for step, value in kept.items())
+
+
 def test_no_pictures() -> None:
     rule, state = lively(8, 12), start(0, 8, 6, 7).requires_grad_()
     last, kept = fused.rollout(rule, state, firing_of(0), 4, record=frozenset({2}))
@@ -274,6 +289,41 @@ def test_no_pictures() -> None:
     assert last.shape == kept[2].shape == (0, 8, 6, 7)
     assert rule.hidden_bias.grad is not None
     assert not rule.hidden_bias.grad.any()
+
+
+@pytest.mark.parametrize("name", ["eager", "fused", "fused_fp32"])
+def test_no_pictures_have_no_answers(name: str) -> None:
+    network = CellClassifier(Architecture(size=12, channels=8, hidden=8, steps=3, head_hidden=8), 3)
+    network.engine = name  # type: ignore[assignment]
+    logits = network(torch.zeros(0, 3, 12, 12), torch.zeros(0, dtype=torch.int64))
+    assert logits.shape == (0, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of the process is read from /proc")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer ends such a process")
+def test_without_memory_for_its_work_it_raises_and_goes_on_working(compiled: Library) -> None:
+    """The weights in the order of the products take 48 MB, which the process may not have."""
+    import resource
+
+    rule, state, firing = Rule(1024, 4096, 3), torch.zeros(1, 1024, 2, 2), firing_of(1)
+    weights = running.Weights.of(rule, compiled.pad)
+    span = running.Span(compiled, False, firing.keys(), firing.threshold, 0, 1)
+    packed = compiled.pack(state)
+    job = span.job(packed, weights)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * 2**20, hard))
+    try:
+        with pytest.raises(MemoryError, match="the fused engine got no memory"):
+            compiled.forward(job, False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    compiled.forward(job, False)
+
+
+def test_the_product_alone_can_be_timed(compiled: Library) -> None:
+    for half in {False, level_of_this_machine().half}:
+        compiled.multiply(half, 48, 80, 3, 2)
 
 
 def test_no_steps() -> None:
@@ -323,7 +373,16 @@ def test_threads_are_never_more_than_rows(compiled: Library) -> None:
     rule = lively(8, 12)
     span = running.Span(compiled, False, firing_of(1).keys(), 1, 0, 1)
     weights = running.Weights.of(rule, compiled.pad)
-    assert span.job(torch.zeros(1, 2, 9, 16), weights).threads == 2
+    assert span.job(compiled.pack(torch.zeros(1, 8, 2, 9)), weights).threads == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 16, 2, 2), (3, 33, 2, 7), (0, 8, 2, 2)], ids=str)
+def test_the_layout_within_the_engine_and_back(shape: tuple[int, ...], compiled: Library) -> None:
+    state = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    packed = compiled.pack(state.transpose(2, 3).contiguous().transpose(2, 3))
+    padded = torch.nn.functional.pad(state, (0, 0, 0, 0, 0, -shape[1] % compiled.pad))
+    assert torch.equal(packed, padded.unflatten(1, (-1, compiled.pad)).permute(0, 3, 1, 4, 2))
+    assert torch.equal(compiled.unpack(packed, shape[1]), state)
 
 
 def test_the_self_check_is_not_rounded_by_the_autocast_around_the_first_use(compiled: Library) -> None:

@@ -10,13 +10,13 @@ from typing import Final, Literal, Protocol
 from torch import Tensor
 
 from leukonca.errors import SettingError
-from leukonca.nca.engines import auto, eager, fused
+from leukonca.nca.engines import auto, cuda, eager, fused
 from leukonca.nca.firing import Firing
 from leukonca.nca.rule import Rule
 
 __all__ = ["Engine", "EngineName", "engine"]
 
-EngineName = Literal["auto", "eager", "fused", "fused_fp32"]
+EngineName = Literal["auto", "eager", "fused", "fused_fp32", "cuda"]
 
 
 class Engine(Protocol):
@@ -29,6 +29,7 @@ class Engine(Protocol):
         firing: Firing,
         steps: int,
         *,
+        first: int = 0,
         record: frozenset[int] = frozenset(),
         recompute: bool | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]: ...
@@ -39,6 +40,7 @@ _ENGINES: Final[dict[str, Engine]] = {
     "eager": eager.rollout,
     "fused": fused.rollout,
     "fused_fp32": fused.exact_rollout,
+    "cuda": cuda.rollout,
 }
 
 
@@ -46,7 +48,8 @@ def engine(name: EngineName = "auto") -> Engine:
     """Return the engine of a name.
 
     ``eager`` is the definition, on any device. ``fused`` is compiled for the processor at hand and multiplies
-    bf16 where that has it, ``fused_fp32`` always float32. ``auto`` takes the fastest that can run.
+    bf16 where that has it, ``fused_fp32`` always float32. ``cuda`` runs on CUDA devices. ``auto`` takes the
+    fastest that can run.
 
     Raises:
         SettingError: The name is unknown.

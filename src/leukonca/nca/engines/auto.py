@@ -7,10 +7,11 @@ import logging
 import os
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from leukonca.errors import SettingError
-from leukonca.nca.engines import eager, fused
+from leukonca.nca.engines import cuda, eager, fused
 from leukonca.nca.firing import Firing
 from leukonca.nca.rule import Rule
 
@@ -19,7 +20,9 @@ __all__ = ["VARIABLE", "choose", "rollout"]
 _LOG = logging.getLogger(__name__)
 
 VARIABLE: Final = "LEUKONCA_ENGINE"
-"""Environment variable that names the engine to take instead: ``eager``, ``fused`` or ``fused_fp32``."""
+"""Environment variable that names the engine to take instead: ``eager``, ``fused`` or ``fused_fp32``.
+
+For states on a CUDA device only ``eager`` means anything."""
 
 
 def choose() -> tuple[str, str]:
@@ -53,16 +56,22 @@ def rollout(
     firing: Firing,
     steps: int,
     *,
+    first: int = 0,
     record: frozenset[int] = frozenset(),
     recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """Apply the rule ``steps`` times; see :func:`leukonca.nca.engines.eager.rollout`.
 
-    Takes the fused engine for float32 on the processor, where that can be built; eager otherwise.
+    Takes the fused engine for float32 on the processor, where that can be built; the cuda engine for float32
+    on a CUDA device; eager otherwise.
     """
     run = eager.rollout
-    if not fused.serves(rule, state):
+    if state.device.type == "cuda" and state.dtype == torch.float32:
+        if os.environ.get(VARIABLE) != "eager":
+            _say_once("cuda", f"the state is on {torch.cuda.get_device_name(state.device)}")
+            run = cuda.rollout
+    elif not fused.serves(rule, state):
         name, why = choose()
         _say_once(name, why)
         run = {"eager": eager.rollout, "fused": fused.rollout, "fused_fp32": fused.exact_rollout}[name]
-    return run(rule, state, firing, steps, record=record, recompute=recompute)
+    return run(rule, state, firing, steps, first=first, record=record, recompute=recompute)

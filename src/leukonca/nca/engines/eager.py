@@ -7,6 +7,7 @@ into one dense convolution once for the whole rollout, which is the same functio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from leukonca.nca.firing import Firing
 from leukonca.nca.rule import Rule
 
-__all__ = ["rollout"]
+__all__ = ["march", "rollout", "too_large_to_store"]
 
 # Above this estimate of stored activations the backward pass computes them again instead.
 _STORE_LIMIT_BYTES = 2 * 1024**3
@@ -29,7 +30,8 @@ def _step(state: Tensor, fires: Tensor, kernel: Tensor, bias: Tensor, update: Te
     return state + F.conv2d(hidden, update) * fires
 
 
-def _too_large_to_store(rule: Rule, state: Tensor, steps: int) -> bool:
+def too_large_to_store(rule: Rule, state: Tensor, steps: int) -> bool:
+    """Say whether the activations of all steps would take more memory than a backward pass should keep."""
     # Kept for the backward pass of a step: padded state, hidden layer before and after ReLU, change.
     values = state.shape[0] * state.shape[2] * state.shape[3] * (2 * rule.channels + 2 * rule.hidden)
     return steps * values * 4 > _STORE_LIMIT_BYTES
@@ -41,12 +43,53 @@ def _stops(steps: int, recompute: bool) -> set[int]:
     return {*range(stride, steps, stride), steps} - {0}
 
 
+def march(
+    one: Callable[..., Tensor],
+    state: Tensor,
+    weights: tuple[Tensor, ...],
+    steps: range,
+    record: frozenset[int],
+    *,
+    recompute: bool,
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Apply a step again and again; see :func:`rollout`.
+
+    Args:
+        one: From (state, number of the step, *weights) to the next state.
+        state: [B, C, H, W].
+        weights: What gradients are wanted of, besides the state.
+        steps: The numbers of the steps.
+        record: Numbers of finished steps after which the state is kept.
+        recompute: Whether the backward pass computes activations again.
+    """
+
+    def run(state: Tensor, begin: int, end: int, *weights: Tensor) -> Tensor:
+        for step in range(begin, end):
+            state = one(state, step, *weights)
+        return state
+
+    kept = {steps.start: state} if steps.start in record else {}
+    stops = {steps.start + stop for stop in _stops(len(steps), recompute)}
+    stops |= {step for step in record if steps.start < step <= steps.stop}
+    for begin, end in pairwise([steps.start, *sorted(stops)]):
+        if recompute:
+            state = checkpoint(
+                run, state, begin, end, *weights, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            state = run(state, begin, end, *weights)
+        if end in record:
+            kept[end] = state
+    return state, kept
+
+
 def rollout(
     rule: Rule,
     state: Tensor,
     firing: Firing,
     steps: int,
     *,
+    first: int = 0,
     record: frozenset[int] = frozenset(),
     recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
@@ -57,7 +100,9 @@ def rollout(
         state: [B, C, H, W]; H and W at least 2.
         firing: Decides which sites fire.
         steps: Number of steps.
-        record: Numbers of finished steps (0 is the start) after which the state is kept.
+        first: How many steps the state has taken before; the firing goes on from there.
+        record: Numbers of finished steps, those before ``first`` included, after which the state is kept;
+            that of ``first`` itself is the start.
         recompute: Whether the backward pass computes activations again from a few stored states, which
             costs a second forward pass and saves most of the memory. ``None``: where storing them would
             take more than about 2 GB.
@@ -67,27 +112,14 @@ def rollout(
     """
     kernel, bias = rule.folded()
     kernel = kernel.contiguous(memory_format=torch.channels_last)
-    update = rule.visible_update()[:, :, None, None]
+    weights = (kernel, bias, rule.visible_update()[:, :, None, None])
     state = state.contiguous(memory_format=torch.channels_last)
-    if recompute is None:
-        recompute = torch.is_grad_enabled() and _too_large_to_store(rule, state, steps)
     keys = firing.keys()
 
-    def run(state: Tensor, kernel: Tensor, bias: Tensor, update: Tensor, first: int, last: int) -> Tensor:
-        for step in range(first, last):
-            fires = firing.at(keys, step, *state.shape[2:])[:, None].to(state.dtype)
-            state = _step(state, fires, kernel, bias, update)
-        return state
+    def one(state: Tensor, step: int, *weights: Tensor) -> Tensor:
+        fires = firing.at(keys, step, *state.shape[2:])[:, None].to(state.dtype)
+        return _step(state, fires, *weights)
 
-    kept = {0: state} if 0 in record else {}
-    stops = sorted(_stops(steps, recompute) | {step for step in record if 0 < step <= steps})
-    for first, last in pairwise([0, *stops]):
-        if recompute:
-            state = checkpoint(
-                run, state, kernel, bias, update, first, last, use_reentrant=False, preserve_rng_state=False
-            )
-        else:
-            state = run(state, kernel, bias, update, first, last)
-        if last in record:
-            kept[last] = state
-    return state, kept
+    if recompute is None:
+        recompute = torch.is_grad_enabled() and too_large_to_store(rule, state, steps)
+    return march(one, state, weights, range(first, first + steps), record, recompute=recompute)

@@ -1,6 +1,6 @@
 """The fused engine: whole rollouts in C++ on the processor, computing only the sites that fire.
 
-It is built on first use (a C++ compiler and ninja are needed) and kept; see :mod:`.building`. The state is
+It is built on first use (a C++ compiler is needed) and kept; see :mod:`.building`. The state is
 float32 throughout. Products take bf16 numbers with float32 sums where the processor multiplies bf16 natively,
 and float32 otherwise. For the backward pass only the hidden layer of the firing sites is kept, and the steps
 are undone from it, which needs a few hundredths of the memory of stored activations.
@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from leukonca.errors import SettingError
 from leukonca.nca.engines import eager
 from leukonca.nca.engines.fused.building import CannotBuildError, load_library
-from leukonca.nca.engines.fused.levels import Level, level_of_this_machine
+from leukonca.nca.engines.fused.levels import LEVELS, Level, level_of_this_machine
 from leukonca.nca.engines.fused.library import Library
 from leukonca.nca.engines.fused.running import Span, Weights, run
 from leukonca.nca.firing import Firing
@@ -50,6 +49,17 @@ class Status:
 def status() -> Status:
     """Build or load the engine, try it, and return whether it runs. Done once a process."""
     level = level_of_this_machine()
+    found = _status_of(level)
+    if found.library is None and level.name == "amx":
+        # Matrix tiles need PyTorch's headers and oneDNN; where that fails, vectors do without either.
+        vectors = _status_of(LEVELS["avx512_bf16"])
+        if vectors.library is not None:
+            _LOG.info("the fused engine does without matrix tiles: %s", found.reason)
+            return vectors
+    return found
+
+
+def _status_of(level: Level) -> Status:
     try:
         library = load_library(level)
     except (CannotBuildError, OSError) as error:
@@ -76,7 +86,7 @@ def _disagreement(library: Library, level: Level) -> str:
         for half, tolerance in ((False, 1e-4), (True, 3e-2)):
             if half and not level.half:
                 continue
-            found, _ = _rollout(library, half, rule, state, firing, 4, frozenset())
+            found, _ = _rollout(library, half, rule, state, firing, range(4), frozenset())
             difference = (found - expected).abs().max().item()
             if not difference < tolerance:
                 return f"its answer differs by {difference:.2g} from the eager engine's on a small example"
@@ -103,6 +113,7 @@ def rollout(
     firing: Firing,
     steps: int,
     *,
+    first: int = 0,
     record: frozenset[int] = frozenset(),
     recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
@@ -114,7 +125,7 @@ def rollout(
     Raises:
         SettingError: The engine does not run on this machine, or does not take this state.
     """
-    return _checked(rule, state, firing, steps, record, exact=False)
+    return _checked(rule, state, firing, range(first, first + steps), record, exact=False)
 
 
 def exact_rollout(
@@ -123,15 +134,16 @@ def exact_rollout(
     firing: Firing,
     steps: int,
     *,
+    first: int = 0,
     record: frozenset[int] = frozenset(),
     recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """As :func:`rollout`, with products in float32."""
-    return _checked(rule, state, firing, steps, record, exact=True)
+    return _checked(rule, state, firing, range(first, first + steps), record, exact=True)
 
 
 def _checked(
-    rule: Rule, state: Tensor, firing: Firing, steps: int, record: frozenset[int], *, exact: bool
+    rule: Rule, state: Tensor, firing: Firing, steps: range, record: frozenset[int], *, exact: bool
 ) -> tuple[Tensor, dict[int, Tensor]]:
     if reason := serves(rule, state):
         raise SettingError(f"the fused engine cannot run this: {reason}; use engine 'auto' or 'eager'")
@@ -153,7 +165,7 @@ def _rollout(
     rule: Rule,
     state: Tensor,
     firing: Firing,
-    steps: int,
+    steps: range,
     record: frozenset[int],
 ) -> tuple[Tensor, dict[int, Tensor]]:
     if firing.images.numel() != len(state):
@@ -162,16 +174,10 @@ def _rollout(
         )
     weights = Weights.of(rule, library.pad)
     keys = firing.keys().contiguous()
-    threshold = round(firing.probability * (1 << 24))
-    padded = F.pad(state.permute(0, 2, 3, 1), (0, -rule.channels % library.pad)).contiguous()
-
-    def shown(padded: Tensor) -> Tensor:
-        return padded[..., : rule.channels].permute(0, 3, 1, 2)
-
-    kept = {0: state} if 0 in record else {}
-    stops = sorted({steps, *(step for step in record if step <= steps)} - {0})
-    for first, last in pairwise([0, *stops]):
-        padded = run(Span(library, half, keys, threshold, first, last), padded, weights)
+    kept = {steps.start: state} if steps.start in record else {}
+    stops = {stop for stop in (steps.stop, *record) if steps.start < stop <= steps.stop}
+    for first, last in pairwise([steps.start, *sorted(stops)]):
+        state = run(Span(library, half, keys, firing.threshold, first, last), state, weights)
         if last in record:
-            kept[last] = shown(padded)
-    return shown(padded), kept
+            kept[last] = state
+    return state, kept

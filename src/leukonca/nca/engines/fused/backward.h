@@ -97,12 +97,16 @@ class Backward {
         firing_sites(at<uint32_t>(job_.keys)[picture], step, 0, band.rows, band.columns, job_.threshold, sites);
     tape -= static_cast<long>(count) * hidden;
 
-    for (int start = 0; start < count; start += kBlock)
-      to_state_.multiply(std::min(kBlock, count - start), tape + static_cast<long>(start) * hidden, hidden,
+    long offsets[kBlock];
+    for (int start = 0; start < count; start += kBlock) {
+      const int number = std::min(kBlock, count - start);
+      band.find(sites + start, number, offsets);
+      to_state_.multiply(number, tape + static_cast<long>(start) * hidden, hidden,
                          [&](int row, int column, Vec value) {
-                           float* site = band.state + static_cast<long>(sites[start + row]) * channels + column;
+                           float* site = band.state + offsets[row] + band.to_channel(column);
                            store(site, load(site) - value);
                          });
+    }
 
     const auto slot = [&](int block) {
       return room.hidden_gradient.data() + static_cast<long>(block % slots) * kBlock * hidden;
@@ -111,9 +115,10 @@ class Backward {
         sites, count, job_.columns,
         [&](int block, int number) {
           const Number* active = tape + static_cast<long>(block) * kBlock * hidden;
-          through_update(sites + block * kBlock, number, gradient, active, slot(block), room);
+          band.find(sites + block * kBlock, number, offsets);
+          through_update(band, offsets, number, gradient, active, slot(block), room);
           room.near.find(band, sites + block * kBlock, number);
-          perceive<Format>(room.near, at<float>(job_.filters), channels, room.seen.data());
+          perceive<Format>(band, room.near, at<float>(job_.filters), room.seen.data());
           const int lanes = (number + Format::kPerLane - 1) / Format::kPerLane;
           add_outer<Format>(hidden, 3 * channels, lanes,
                             join_sites<Format>(slot(block), number, hidden, room.joined_hidden_gradient.data()),
@@ -125,19 +130,18 @@ class Backward {
             store(room.seen_gradient.data() + static_cast<long>(row) * 3 * channels + column, value);
           });
           room.near.find(band, sites + block * kBlock, number);
-          through_perception(band.state, gradient, room);
+          through_perception(band, gradient, room);
         });
     return tape;
   }
 
   // From the gradient of some sites' states to that of their hidden layers, and of the update's weights.
-  void through_update(const int* sites, int number, const float* gradient, const Number* active,
+  void through_update(const Band& band, const long* offsets, int number, const float* gradient, const Number* active,
                       Number* hidden_gradient, Room& room) const {
     const int channels = job_.channels, hidden = job_.hidden;
     for (int s = 0; s < number; ++s)
       for (int c = 0; c < channels; c += kWidth)
-        Format::put(room.state_gradient.data() + s * channels + c,
-                    load(gradient + static_cast<long>(sites[s]) * channels + c));
+        Format::put(room.state_gradient.data() + s * channels + c, load(gradient + offsets[s] + band.to_channel(c)));
     from_state_.multiply(number, room.state_gradient.data(), channels, [&](int row, int column, Vec value) {
       const long place = static_cast<long>(row) * hidden + column;
       value = Format::get(active + place) <= 0.0f ? Vec{} : value;  // ReLU
@@ -152,11 +156,12 @@ class Backward {
   }
 
   // From the gradient of what some sites see to that of the states around them, and of the filters.
-  void through_perception(const float* state, float* gradient, Room& room) const {
+  void through_perception(const Band& band, float* gradient, Room& room) const {
     const int channels = job_.channels;
     const float* filters = at<float>(job_.filters);
     for (int c = 0; c < channels; c += kWidth) {
       const float* seen = room.seen_gradient.data() + c;
+      const long there = band.to_channel(c);
       // Two walks over the sites, since sums and weights together do not fit into the registers.
       Vec sum[20];
 #pragma GCC unroll 20
@@ -165,7 +170,7 @@ class Backward {
         const Vec a = load(seen + (3 * s + 1) * channels), b = load(seen + (3 * s + 2) * channels);
 #pragma GCC unroll 9
         for (int i = 0; i < 9; ++i) {
-          const Vec value = load(room.near.around[s][i] + c);
+          const Vec value = load(room.near.around[s][i] + there);
           sum[i] += a * value;
           sum[9 + i] += b * value;
         }
@@ -183,7 +188,7 @@ class Backward {
         const Vec a = load(seen + (3 * s + 1) * channels), b = load(seen + (3 * s + 2) * channels);
 #pragma GCC unroll 9
         for (int i = 0; i < 9; ++i) {
-          float* to = gradient + (room.near.around[s][i] - state) + c;
+          float* to = gradient + (room.near.around[s][i] - band.state) + there;
           Vec value = load(to) + a * weight[i] + b * weight[9 + i];
           if (i == 4) value += own;
           store(to, value);

@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
 import tempfile
 import time
 import warnings
@@ -26,7 +27,7 @@ import torch
 from leukonca.nca.engines.fused.levels import Level
 from leukonca.nca.engines.fused.library import Library
 
-__all__ = ["CACHE_VARIABLE", "CannotBuildError", "cache_folder", "load_library"]
+__all__ = ["CACHE_VARIABLE", "CannotBuildError", "cache_folder", "load_library", "search_path"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,6 +52,33 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return base.expanduser() / "leukonca"
+
+
+def search_path() -> str:
+    """Return where programs are looked for: PATH, then the folders into which pip puts them.
+
+    ninja comes with leukonca, but is on PATH only where the environment is activated.
+    """
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    folders = [
+        os.environ.get("PATH", os.defpath),
+        *(sysconfig.get_path("scripts", scheme) for scheme in schemes),
+    ]
+    return os.pathsep.join(dict.fromkeys(filter(None, folders)))
+
+
+@contextmanager
+def _programs_found() -> Iterator[None]:
+    """Let PyTorch's loader, which knows PATH alone, find programs by :func:`search_path`."""
+    before = os.environ.get("PATH")
+    os.environ["PATH"] = search_path()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PATH"]
+        else:
+            os.environ["PATH"] = before
 
 
 def _flags(level: Level) -> tuple[list[str], list[str]]:
@@ -93,7 +121,7 @@ def _build(folder: Path, level: Level, target: Path) -> None:
     compiling, linking = _flags(level)
     with tempfile.TemporaryDirectory(prefix=_ROOM, dir=folder, ignore_cleanup_errors=True) as room:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _programs_found():
                 # About the compiler's version and devices that we do not build for; of no use to a user.
                 warnings.simplefilter("ignore")
                 cpp_extension.load(

@@ -59,7 +59,7 @@ class Forward {
         const int bands = team();  // OpenMP may give fewer threads than it is asked for
         Room& room = rooms_[this_thread()];
         Band band = band_of(picture, this_thread(), bands);
-        const long line = static_cast<long>(job_.columns) * job_.channels;
+        const long line = band.line();
         band.above = room.beside.data();
         band.below = room.beside.data() + line;
         for (int step = job_.first; step < job_.last; ++step) {
@@ -107,7 +107,7 @@ class Forward {
         sites, count, job_.columns,
         [&](int block, int number) {
           room.near.find(band, sites + block * kBlock, number);
-          perceive<Format>(room.near, at<float>(job_.filters), channels, room.seen.data());
+          perceive<Format>(band, room.near, at<float>(job_.filters), room.seen.data());
           Number* to = slot(block);
           const float* bias = at<float>(job_.hidden_bias);
           to_hidden_.multiply(number, room.seen.data(), 3 * channels, [&](int row, int column, Vec value) {
@@ -115,9 +115,10 @@ class Forward {
           });
         },
         [&](int block, int number) {
-          const int* where = sites + block * kBlock;
+          long offsets[kBlock];
+          band.find(sites + block * kBlock, number, offsets);
           to_state_.multiply(number, slot(block), hidden, [&](int row, int column, Vec value) {
-            float* site = band.state + static_cast<long>(where[row]) * channels + column;
+            float* site = band.state + offsets[row] + band.to_channel(column);
             store(site, load(site) + value);
           });
         });

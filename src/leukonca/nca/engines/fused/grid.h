@@ -1,10 +1,15 @@
 // The grid of one picture, and what its sites see.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "firing.h"
 #include "products.h"
+
+// Within the engine a state is [batch, rows, channels / kPad, columns, kPad]: of kPad channels at a time, the
+// sites of a row lie side by side. A walk over sites with a few channels then is a walk through memory, where
+// [.., columns, channels] would put neighbours a power of two apart, which a cache holds few of.
 
 // One call of the engine. Memory belongs to the caller; channels and hidden are padded to multiples of kPad
 // with zeros in state and weights. The fields are repeated in library.py.
@@ -12,7 +17,7 @@ struct Job {
   int batch, rows, columns, channels, hidden, first, last, threads;
   uint32_t threshold;      // of 2^24: see leukonca/nca/firing.py
   uintptr_t keys;  // int32 [batch]: hash after seed and image
-  uintptr_t state;  // float32 [batch, rows, columns, channels], changed in place
+  uintptr_t state;  // float32, as said above, changed in place
   uintptr_t filters;  // float32 [20, channels]: nine weights of A, nine of B, bias of A, of B
   uintptr_t hidden_weight;  // float32 [hidden, 3 * channels]
   uintptr_t hidden_bias;  // float32 [hidden]
@@ -34,12 +39,25 @@ struct Band {
   int rows, columns, channels, first, last;
   const float *above = nullptr, *below = nullptr;
 
+  long line() const { return static_cast<long>(columns) * channels; }
+
+  // From the first channel of a site to another one, which is that of a whole vector.
+  long to_channel(int channel) const { return static_cast<long>(channel / kPad) * columns * kPad + channel % kPad; }
+
   const float* row(int r) const {
     if (r < 0) r = 1;  // reflected
     if (r >= rows) r = rows - 2;
     if (r < first) return above;
     if (r >= last) return below;
-    return state + static_cast<long>(r) * columns * channels;
+    return state + r * line();
+  }
+
+  // Writes where the states of some sites begin, counted from that of the first site.
+  void find(const int* sites, int number, long* offsets) const {
+    for (int s = 0; s < number; ++s) {
+      const int row = sites[s] / columns;
+      offsets[s] = row * line() + static_cast<long>(sites[s] - row * columns) * kPad;
+    }
   }
 };
 
@@ -50,40 +68,48 @@ struct Neighbourhoods {
 
   void find(const Band& band, const int* sites, int number) {
     count = number;
-    const int channels = band.channels, columns = band.columns;
+    const int columns = band.columns;
     for (int s = 0; s < number; ++s) {
       const int row = sites[s] / columns, column = sites[s] % columns;
       const int left = column == 0 ? 1 : column - 1, right = column == columns - 1 ? columns - 2 : column + 1;
       for (int i = 0; i < 3; ++i) {
         const float* line = band.row(row - 1 + i);
-        around[s][3 * i] = line + static_cast<long>(left) * channels;
-        around[s][3 * i + 1] = line + static_cast<long>(column) * channels;
-        around[s][3 * i + 2] = line + static_cast<long>(right) * channels;
+        around[s][3 * i] = line + static_cast<long>(left) * kPad;
+        around[s][3 * i + 1] = line + static_cast<long>(column) * kPad;
+        around[s][3 * i + 2] = line + static_cast<long>(right) * kPad;
       }
     }
   }
 };
 
+constexpr int kFew = 16;
+
 // Writes [own state, convolution A, convolution B] of each site: [count, 3 * channels].
 template <class Format>
-void perceive(const Neighbourhoods& near, const float* filters, int channels, typename Format::Number* seen) {
-  // Channels outside, sites inside: the filters of one vector of channels stay in registers.
-  for (int c = 0; c < channels; c += kWidth) {
-    Vec weight[20];
+void perceive(const Band& band, const Neighbourhoods& near, const float* filters, typename Format::Number* seen) {
+  const int channels = band.channels;
+  // Channels outside, sites inside: the filters of one vector of channels stay in registers. Of few sites at a
+  // time, so that what is written stays in the first cache until its lines are full.
+  for (int start = 0; start < near.count; start += kFew) {
+    const int end = std::min(near.count, start + kFew);
+    for (int c = 0; c < channels; c += kWidth) {
+      const long there = band.to_channel(c);
+      Vec weight[20];
 #pragma GCC unroll 20
-    for (int i = 0; i < 20; ++i) weight[i] = load(filters + i * channels + c);
-    for (int s = 0; s < near.count; ++s) {
-      Vec a = weight[18], b = weight[19];
+      for (int i = 0; i < 20; ++i) weight[i] = load(filters + i * channels + c);
+      for (int s = start; s < end; ++s) {
+        Vec a = weight[18], b = weight[19];
 #pragma GCC unroll 9
-      for (int i = 0; i < 9; ++i) {
-        const Vec value = load(near.around[s][i] + c);
-        a += weight[i] * value;
-        b += weight[9 + i] * value;
+        for (int i = 0; i < 9; ++i) {
+          const Vec value = load(near.around[s][i] + there);
+          a += weight[i] * value;
+          b += weight[9 + i] * value;
+        }
+        typename Format::Number* to = seen + static_cast<long>(s) * 3 * channels + c;
+        Format::put(to, load(near.around[s][4] + there));
+        Format::put(to + channels, a);
+        Format::put(to + 2 * channels, b);
       }
-      typename Format::Number* to = seen + static_cast<long>(s) * 3 * channels + c;
-      Format::put(to, load(near.around[s][4] + c));
-      Format::put(to + channels, a);
-      Format::put(to + 2 * channels, b);
     }
   }
 }

@@ -6,6 +6,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["Job", "Library"]
@@ -67,6 +68,27 @@ class Library:
         except AttributeError as error:
             raise OSError(f"{file}: {error}") from None
 
+    def pack(self, state: Tensor) -> Tensor:
+        """Return a state, float32 [B, C, H, W], as the engine keeps it: [B, H, C / pad, W, pad]."""
+        batch, channels, rows, columns = state.shape
+        packed = state.new_empty(batch, rows, -(-channels // self.pad), columns, self.pad)
+        self._move(self._library.leukonca_pack, state.contiguous(), packed, channels)
+        return packed
+
+    def unpack(self, packed: Tensor, channels: int) -> Tensor:
+        """Return the state [B, C, H, W] that :meth:`pack` was given."""
+        batch, rows, _, columns, _ = packed.shape
+        state = packed.new_empty(batch, channels, rows, columns)
+        self._move(self._library.leukonca_unpack, packed, state, channels)
+        return state
+
+    @staticmethod
+    def _move(function: Any, source: Tensor, target: Tensor, channels: int) -> None:
+        batch, rows, columns = (max(source.shape, target.shape, key=len)[axis] for axis in (0, 1, 3))
+        threads = max(1, min(torch.get_num_threads(), batch))
+        addresses = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (source, target))
+        function(*addresses, batch, channels, rows, columns, threads)
+
     def forward(self, job: Job, half: bool) -> None:
         """Run the steps on ``job.state``, in place."""
         self._call(self._library.leukonca_forward, ctypes.byref(job), int(half))
@@ -78,6 +100,10 @@ class Library:
     def count_firing(self, job: Job, counts: Tensor) -> None:
         """Write to ``counts``, int64 [B], how many sites of each picture fire in all steps."""
         self._call(self._library.leukonca_count_firing, ctypes.byref(job), ctypes.c_void_p(counts.data_ptr()))
+
+    def multiply(self, half: bool, depth: int, columns: int, repeats: int, threads: int) -> None:
+        """Multiply ``block`` rows with weights [depth, columns] many times in every thread, to be timed."""
+        self._call(self._library.leukonca_multiply, int(half), depth, columns, repeats, threads)
 
     @staticmethod
     def _call(function: Any, *arguments: Any) -> None:

@@ -74,9 +74,10 @@ class Span:
     last: int
 
     def job(self, state: Tensor, weights: Weights, **tensors: Tensor) -> Job:
-        """Return the description of a call; its tensors must outlive it."""
+        """Return the description of a call for a packed state; its tensors must outlive it."""
         job = Job()
-        job.batch, job.rows, job.columns, job.channels = state.shape
+        job.batch, job.rows, planes, job.columns, pad = state.shape
+        job.channels = planes * pad
         job.hidden = weights.bias.numel()
         job.first, job.last, job.threshold = self.first, self.last, self.threshold
         # Within a parallel region of PyTorch there is no second one.
@@ -105,39 +106,39 @@ class _Rollout(torch.autograd.Function):
     def forward(
         ctx: Any, span: Span, state: Tensor, filters: Tensor, hidden: Tensor, bias: Tensor, update: Tensor
     ) -> Tensor:
-        weights = Weights(filters, hidden, bias, update)
-        last = state.clone(memory_format=torch.contiguous_format)
+        weights, channels = Weights(filters, hidden, bias, update), state.shape[1]
+        last = span.library.pack(state)
         if any(ctx.needs_input_grad):
             tape, starts = span.tape(last, weights)
             span.library.forward(span.job(last, weights, tape=tape, tape_starts=starts), span.half)
             ctx.save_for_backward(last, tape, starts, filters, hidden, bias, update)
-            ctx.span = span
+            ctx.span, ctx.channels = span, channels
         else:
             span.library.forward(span.job(last, weights), span.half)
-        return last
+        return span.library.unpack(last, channels)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         last, tape, starts, *rest = ctx.saved_tensors
-        weights = Weights(*rest)
+        weights, library = Weights(*rest), ctx.span.library
         sums = Weights(*(torch.zeros_like(weight) for weight in rest))
         # Both are changed on the way back to the first step.
-        state = last.clone()
-        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        state, packed = last.clone(), library.pack(gradient)
         job = ctx.span.job(
             state,
             weights,
             tape=tape,
             tape_starts=starts,
-            gradient=gradient,
+            gradient=packed,
             filters_gradient=sums.filters,
             hidden_weight_gradient=sums.hidden,
             hidden_bias_gradient=sums.bias,
             update_gradient=sums.update,
         )
-        ctx.span.library.backward(job, ctx.span.half)
-        return None, gradient, sums.filters, sums.hidden, sums.bias, sums.update
+        library.backward(job, ctx.span.half)
+        first = library.unpack(packed, ctx.channels) if ctx.needs_input_grad[1] else None
+        return None, first, sums.filters, sums.hidden, sums.bias, sums.update
 
 
 def run(span: Span, state: Tensor, weights: Weights) -> Tensor:
@@ -145,7 +146,7 @@ def run(span: Span, state: Tensor, weights: Weights) -> Tensor:
 
     Args:
         span: The steps.
-        state: float32 [B, H, W, C], contiguous, C padded.
+        state: float32 [B, C, H, W].
         weights: Of the rule.
     """
     result: Tensor = _Rollout.apply(  # type: ignore[no-untyped-call]

@@ -1,0 +1,220 @@
+"""Trains, tests and records the experiments: one command for each figure, resumable at any point.
+
+    python benchmarks/experiment.py --list
+    python benchmarks/experiment.py eight-base --cells ../shared/data
+
+A run is kept under runs/experiments/NAME; a second call goes on where the first one stopped, and only tests
+again where the training has ended. The result is one JSON under benchmarks/results/experiments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import machine
+
+import leukonca
+from leukonca.api import Model
+from leukonca.assessment.evaluate import choose
+from leukonca.assessment.metrics import SUMMARY_MEASURES, Metrics, measure
+from leukonca.assessment.predict import predict
+from leukonca.assessment.views import align, among
+from leukonca.cells.scan import scan
+from leukonca.learning.run import Run
+from leukonca.learning.settings import ArchitectureChanges, Settings
+from leukonca.vocabulary import CLASS_SETS
+
+ROOT = Path(__file__).resolve().parents[1]
+# Laboratories that no training, choosing or calibrating ever sees. `zheng1` was looked at last.
+AWAY = {"bccd": "bccd:{cells}/bccd", "bcisc": "bcisc:{cells}/bcisc", "zheng1": "zheng1:{cells}/zheng"}
+EIGHT, THIRTEEN = "acevedo20:{cells}/acevedo20", "acevedo20@thirteen:{cells}/acevedo20"
+
+# What makes a model robust, each part of which an ablation switches off.
+ROBUST = Settings(
+    preset="base",
+    fit="cell",
+    colour="nucleus",
+    reach=1.7,
+    normalisation="picture",
+    augmentation="laboratories",
+    learning_rate=3e-3,
+    epochs=30,
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained on which cells, and where it is tested beside its own held-out cells."""
+
+    about: str
+    settings: Settings
+    data: str = EIGHT
+    away: tuple[str, ...] = field(default=tuple(AWAY))
+
+
+# What is best where no other laboratory matters: the cell's own size and colour are kept.
+AT_HOME = Settings(preset="base", crop=0.65, learning_rate=3e-3, epochs=30)
+
+
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name."""
+    known = {
+        "eight-home": Experiment("base, eight classes, for one laboratory", AT_HOME),
+        "eight-base": Experiment("base, eight classes", ROBUST),
+        "eight-tiny": Experiment("tiny, eight classes", replace(ROBUST, preset="tiny")),
+    }
+    for fold in range(5):
+        settings = replace(ROBUST, folds=5, fold=fold)
+        known[f"thirteen-base-{fold}"] = Experiment(f"base, fold {fold} of 5", settings, THIRTEEN)
+    short = replace(ROBUST, epochs=BASELINE_EPOCHS)
+    known["eight-base-short"] = Experiment("base, with the budget of the baselines", short)
+    for name in ("resnet18", "seresnext50", "densenet121", "efficientnet_b0"):
+        for size in (64, 128):
+            settings = replace(short, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size))
+            known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", settings)
+    few = replace(ROBUST, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
+    for name, changes in ABLATIONS.items():
+        known[f"ablation-{name}"] = Experiment(f"ablation: {name}", replace(few, **changes))
+    for cells in (10, 50, 250):
+        # As many steps for all: what is few is the cells, not the training.
+        epochs = round(ABLATION_EPOCHS * ABLATION_CELLS / cells)
+        settings = replace(few, limit_per_class=cells, epochs=epochs)
+        known[f"labels-{cells}"] = Experiment(f"{cells} training cells a class", settings)
+    return known
+
+
+BASELINE_EPOCHS = 10
+ABLATION_CELLS, ABLATION_EPOCHS = 400, 14
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "standard-augmentation": {"augmentation": "standard"},
+    "paper-augmentation": {"augmentation": "paper"},
+    "no-finding": {"fit": "square", "crop": 0.6},
+    "finding-without-light": {"colour": "as_is"},
+    "finding-without-stain": {"colour": "light"},
+    "training-statistics": {"normalisation": "training"},
+    "nothing": {
+        "fit": "square",
+        "crop": 0.6,
+        "colour": "as_is",
+        "normalisation": "training",
+        "augmentation": "paper",
+    },
+    "max-pooling": {"change": ArchitectureChanges(pooling="max")},
+    "attention-pooling": {"change": ArchitectureChanges(pooling="attention")},
+    "mean-pooling": {"change": ArchitectureChanges(pooling="mean")},
+}
+
+
+def train(name: str, experiment: Experiment, cells: Path, runs: Path) -> Model:
+    """Train, or go on, or take what has ended."""
+    folder, cache = runs / name, runs / "cache"
+    if Run.is_run(folder):
+        if Run.open(folder).settings != experiment.settings:
+            raise SystemExit(f"{folder}: holds a run with other settings; move it away")
+        return leukonca.resume(folder, cache=cache).model
+    data = experiment.data.format(cells=cells)
+    return leukonca.train(data, folder, experiment.settings, cache=cache).model
+
+
+def test_away(model: Model, spec: str) -> dict[str, Any]:
+    """Figures on another laboratory's cells of the five normal types.
+
+    ``open``: all of the model's classes may be called, and one that the laboratory has not is an error.
+    ``five``: it is known that only the five normal types occur.
+    """
+    chosen = choose(model.trained, scan([spec]), "all")
+    frame = chosen.manifest.frame
+    groups = frame["group"].tolist() if (frame["group"] != "").any() else None
+    predictions, truth, _ = align(predict(model.trained, frame["path"].tolist()), frame["label"].tolist())
+    views = {"open": predictions, "five": among(predictions, CLASS_SETS["five"])}
+    return {
+        name: figures(measure(truth, view.probabilities, view.classes, groups=groups))
+        for name, view in views.items()
+    }
+
+
+def figures(metrics: Metrics) -> dict[str, Any]:
+    """The figures worth keeping, as plain numbers."""
+    summary = {name: getattr(metrics, name) for name in SUMMARY_MEASURES}
+    return {
+        "n": metrics.n,
+        **{name: _numbers(estimate) for name, estimate in summary.items()},
+        "f1": {entry.name: _numbers(entry.f1) for entry in metrics.per_class if entry.support},
+        "support": {entry.name: entry.support for entry in metrics.per_class if entry.support},
+    }
+
+
+def _numbers(estimate: Any) -> list[float | None]:
+    values = (estimate.value, estimate.low, estimate.high)
+    return [round(float(value), 4) if np.isfinite(value) else None for value in values]
+
+
+def record(name: str, experiment: Experiment, model: Model, cells: Path, away: list[str]) -> dict[str, Any]:
+    run = model.run
+    assert run is not None  # it was just trained
+    history = run.history
+    note = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+    home = model.evaluate(None, run.folder / "report")
+    return {
+        "name": name,
+        "about": experiment.about,
+        "command": f"python benchmarks/experiment.py {name} --cells CELLS",
+        "data": experiment.data,
+        "settings": run.settings.to_dict(),
+        "precision": run.precision,
+        "machine": machine(),
+        "trained_with": note["versions"],
+        "parameters": model.trained.network.parameter_count,
+        "training_cells": len(model.trained.seen_training),
+        "epochs": len(history),
+        "best_epoch": model.trained.provenance["epoch"],
+        "seconds": round(float(history["seconds"].sum()), 1),
+        "home": figures(home),
+        "away": {
+            laboratory: test_away(model, AWAY[laboratory].format(cells=cells))
+            for laboratory in experiment.away
+            if laboratory in away
+        },
+    }
+
+
+def main() -> None:
+    known = experiments()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments, one after the other")
+    parser.add_argument("--list", action="store_true", help="name them all")
+    parser.add_argument("--cells", type=Path, help="folder with acevedo20, bccd, bcisc and zheng")
+    parser.add_argument("--away", nargs="*", default=list(AWAY), help="laboratories to test in")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "experiments")
+    options = parser.parse_args()
+    if options.list:
+        for name, experiment in known.items():
+            print(f"{name:28} {experiment.about}")
+        return
+    if unknown := set(options.names) - set(known):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; --list names them all")
+    if not options.cells or not options.names:
+        parser.error("give the names of experiments and --cells")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for name in options.names:
+        model = train(name, known[name], options.cells, options.runs)
+        result = record(name, known[name], model, options.cells, options.away)
+        options.out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        (options.out / f"{name}.json").write_text(text, encoding="utf-8")
+        home = result["home"]
+        print(name, f"home accuracy {home['accuracy']} macro-F1 {home['macro_f1']}")
+        for laboratory, both in result["away"].items():
+            print(name, laboratory, {view: both[view]["macro_f1"] for view in both})
+
+
+if __name__ == "__main__":
+    main()
