@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukonca.cells.framing import Framing, frame
+from leukonca.cells.framing import FIELD, Framing, frame, window
 from leukonca.errors import SettingError
 
 
@@ -184,3 +184,18 @@ def test_a_speck_is_not_blown_up_without_limit() -> None:
 def test_settings_of_a_found_cell_are_checked(field: str, value: object) -> None:
     with pytest.raises(SettingError, match=field):
         Framing(32, fit="cell", **{field: value})
+
+
+def test_the_window_tells_where_the_square_lies() -> None:
+    picture = np.full((60, 90, 3), 240, dtype=np.uint8)
+    picture[30:42, 50:62] = (90, 60, 150)
+    assert window(picture, Framing(16, crop=0.5, fit="stretch")) == (22.5, 15, 45, 30)
+    assert window(picture, Framing(16, crop=0.5)) == (30, 15, 30, 30)
+    left, top, width, height = window(picture, Framing(16, fit="cell", reach=3))
+    assert (left + width / 2, top + height / 2) == pytest.approx((56, 36), abs=1)
+    assert width == height == pytest.approx(6 * 12 / np.pi**0.5, rel=0.15)
+    # Nothing but empty field is shown of a window beside the picture.
+    far = Framing(16, fit="cell", reach=20, colour="light")
+    left, top, width, height = window(picture, far)
+    outside = int((0 - top) / height * 16)
+    assert (frame(picture, far)[:outside] == FIELD).all()

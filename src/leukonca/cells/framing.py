@@ -13,7 +13,7 @@ from PIL import Image
 from leukonca.cells.finding import Found, find_cell
 from leukonca.errors import SettingError
 
-__all__ = ["FIELD", "MAX_SIZE", "Colour", "Fit", "Framing", "frame"]
+__all__ = ["FIELD", "MAX_SIZE", "Colour", "Fit", "Framing", "frame", "window"]
 
 Fit = Literal["stretch", "square", "cell"]
 """``stretch`` brings the whole picture to a square, as the paper does; ``square`` keeps its proportions;
@@ -140,6 +140,19 @@ def frame(picture: npt.NDArray[np.uint8], framing: Framing) -> npt.NDArray[np.ui
             part = _corrected(part, found, light, framing.colour)
         framed[rows.start : rows.stop, columns.start : columns.stop] = part
     return framed
+
+
+def window(picture: npt.NDArray[np.uint8], framing: Framing) -> tuple[float, float, float, float]:
+    """Return where the square lies that :func:`frame` shows, to go back from it to the picture.
+
+    Args:
+        picture: uint8 [H, W, 3].
+        framing: As for :func:`frame`.
+
+    Returns:
+        Left, top, width and height in pixels of the picture; around a found cell it may lie partly outside.
+    """
+    return _window(picture, framing, find_cell(picture) if framing.fit == "cell" else None)
 
 
 def _window(

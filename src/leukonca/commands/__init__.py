@@ -25,6 +25,7 @@ from leukonca.commands import (
     evaluate,
     import_published,
     models,
+    segment,
     sources,
     train,
 )
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "crossval": crossval,
     "classify": classify,
+    "segment": segment,
     "calibrate": calibrate,
     "adapt": adapt,
     "data": data,

@@ -1,0 +1,91 @@
+"""Running the automaton of a trained model so that its states can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from leukonca.errors import ModelError, SettingError
+from leukonca.learning.trained import TrainedModel
+from leukonca.nca.classifier import CellClassifier
+from leukonca.nca.engines import engine
+from leukonca.nca.firing import Firing
+
+__all__ = ["automaton_of", "mean_states", "require_seeds"]
+
+Floats = npt.NDArray[np.float32]
+
+
+def automaton_of(model: TrainedModel, purpose: str) -> CellClassifier:
+    """Return the automaton of a model, ready to be used.
+
+    Args:
+        model: The model.
+        purpose: What it is wanted for, for the message.
+
+    Raises:
+        ModelError: Its network is no automaton, so that there are no states to look at.
+    """
+    network = model.network
+    if not isinstance(network, CellClassifier):
+        raise ModelError(
+            f"{purpose} looks at the states of an automaton, but this model is a {type(network).__name__}; "
+            "take a model with a preset such as 'base'"
+        )
+    return network.eval()
+
+
+def require_seeds(seeds: int) -> None:
+    """Refuse a number of firing seeds that is none.
+
+    Raises:
+        SettingError: ``seeds`` is below 1.
+    """
+    if seeds < 1:
+        raise SettingError(f"seeds={seeds} must be at least 1")
+
+
+@torch.inference_mode()
+def mean_states(
+    model: TrainedModel,
+    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.int64],
+    steps: Iterable[int],
+    *,
+    seeds: int,
+    purpose: str,
+) -> dict[int, Floats]:
+    """Return states, averaged over firing seeds: what chance adds to a state cancels out.
+
+    Args:
+        model: The model.
+        pictures: Framed pictures, uint8 [B, H, W, 3]; another size than the model's own works where its
+            sides are multiples of the automaton's patch.
+        images: Identities of the pictures, int64 [B].
+        steps: After how many finished steps.
+        seeds: Firing seeds 0 … ``seeds`` - 1, at least 1.
+        purpose: What it is wanted for, for messages.
+
+    Returns:
+        float32 [B, C, rows, columns] for every wanted step.
+
+    Raises:
+        ModelError: The network is no automaton.
+        SettingError: ``seeds`` is below 1, or the size does not fit.
+    """
+    require_seeds(seeds)
+    network = automaton_of(model, purpose)
+    inputs = model.normalised(pictures)
+    ids = torch.from_numpy(np.ascontiguousarray(images)).to(model.device)
+    start, wanted = network.seed_state(inputs), frozenset(steps)
+    sums: dict[int, torch.Tensor] = {}
+    for seed in range(seeds):
+        # The steps alone, and none after the last wanted: the head may want another size of grid.
+        firing = Firing(seed, ids, network.architecture.firing)
+        _, states = engine(network.engine)(network.rule, start, firing, max(wanted), record=wanted)
+        for step in wanted:
+            sums[step] = states[step] + sums[step] if step in sums else states[step]
+    return {step: (total / seeds).cpu().numpy() for step, total in sums.items()}
