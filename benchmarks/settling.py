@@ -1,6 +1,6 @@
 """What stopping early costs: accuracy and steps of a model on held-out cells over tolerances.
 
-    python benchmarks/settling.py benchmarks/models/acevedo20-base.safetensors \\
+    python benchmarks/settling.py acevedo20-base \\
         --data acevedo20:../shared/data/acevedo20 --out benchmarks/results/settling.json
 
 Cells that the model has seen are left out, by their content. Every cell runs to its last step once for each
