@@ -97,8 +97,8 @@ def load_parts(file: str | os.PathLike[str], kind: str, what: str) -> tuple[dict
                 raise ModelError(f"{path}: is not {what} of leukonca")
             if not isinstance(note.get("format"), int) or note["format"] > _FORMAT:
                 raise ModelError(
-                    f"{path}: written by leukonca {note.get('leukonca', '?')} in format {note.get('format')}; "
-                    f"this is {__version__} and reads up to format {_FORMAT}: update leukonca"
+                    f"{path}: written by leukonca {note.get('leukonca', '?')} in format "
+                    f"{note.get('format')}; this is {__version__} and reads up to format {_FORMAT}; update it"
                 )
             return note, {name: stored.get_tensor(name) for name in list(stored.keys())}
     except (SafetensorError, OSError, ValueError, RecursionError, TypeError) as error:
