@@ -1,6 +1,6 @@
 """How many labels of another laboratory a model needs: macro-F1 over five types against labels a type.
 
-    python benchmarks/adaptation.py benchmarks/models/acevedo20-base.safetensors --cells ../shared/data \\
+    python benchmarks/adaptation.py acevedo20-base --cells ../shared/data \\
         --laboratories bccd bcisc --out benchmarks/results/adaptation.json
 
 The cells of a laboratory are divided into four parts, slides kept whole; each is tested once, by a model that

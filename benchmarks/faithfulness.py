@@ -1,6 +1,6 @@
 """How faithful the explanations of a model are, on cells that it has not seen, against every other method.
 
-    python benchmarks/faithfulness.py benchmarks/models/acevedo20-base.safetensors \\
+    python benchmarks/faithfulness.py acevedo20-base \\
         --data acevedo20:../shared/data/acevedo20 --cells 200 --out benchmarks/results/faithfulness.json
 
 Explained is why each cell was given its class rather than any other (the log odds). `darkness` is no

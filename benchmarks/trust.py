@@ -1,8 +1,9 @@
 """How far a model can be trusted: calibration, coverage, review, and whether it notices what is no cell.
 
-    python benchmarks/trust.py benchmarks/models/acevedo20-base.safetensors \\
+    python benchmarks/trust.py acevedo20-base \\
         --data acevedo20:../shared/data/acevedo20 \\
-        --away bccd:../shared/data/bccd bcisc:../shared/data/bcisc --out benchmarks/results/trust-base.json
+        --away bccd:../shared/data/bccd bcisc:../shared/data/bcisc \\
+        --out benchmarks/results/trust-acevedo20-base.json
 
 ``home`` are the cells of ``--data`` that the model has not seen; its validation cells among them calibrate a
 model that is not calibrated yet. Nothing of ``away`` is used for anything but the figures stated. What is no

@@ -166,7 +166,7 @@ def shipped() -> str:
     models = (
         ("acevedo20-base", "eight-base", 8),
         ("acevedo20-tiny", "eight-tiny", 8),
-        ("acevedo20-base-thirteen", "thirteen-home-0", 10),
+        ("acevedo20-base-thirteen", "thirteen-base-0", 10),
     )
     rows = []
     for model, experiment, types in models:

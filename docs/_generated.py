@@ -84,6 +84,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench": _tables.bench,
     "settling": _tables.settling,
     "training-runs": _tables.training_runs,
+    "shipped": _experiments.shipped,
     "eight-classes": _experiments.eight_classes,
     "thirteen-classes": _experiments.thirteen_classes,
     "laboratories": _experiments.laboratories,

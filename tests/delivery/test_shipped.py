@@ -8,7 +8,7 @@ import pytest
 
 import leukonca
 from leukonca.cells.embedded import embedded_table
-from leukonca.cells.manifest import Manifest
+from leukonca.cells.scan import scan
 from leukonca.commands import main
 from leukonca.delivery.shipped import Shipped, find_shipped, shipped_models
 from leukonca.errors import ModelError
@@ -32,7 +32,7 @@ def test_a_model_is_small_and_its_card_complete(model: Shipped) -> None:
 def test_a_model_is_loaded_by_name_and_names_cells(model: Shipped) -> None:
     loaded = leukonca.load(model.name)
     assert loaded.name == model.name
-    cells = Manifest.read(embedded_table()).frame
+    cells = scan([f"table:{embedded_table()}"]).frame
     chosen = cells[cells["split"] == "test"].iloc[::14]
     named = loaded.classify(chosen["path"].tolist(), seeds=1)
     assert not any(named.errors)

@@ -28,7 +28,7 @@ class Convolutional(nn.Module):
             self.idle = nn.Conv2d(3, 3, 1)
 
     def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
-        found = self.last(self.first(pictures).relu()).relu()
+        found = self.last(self.first(pictures).relu_()).relu()
         return self.head(found.mean((2, 3)))
 
 
@@ -55,6 +55,17 @@ def test_the_last_convolution_is_taken_where_none_is_named() -> None:
     arguments = network, pictures(3, 16), identities(3), TARGET
     assert torch.equal(grad_cam(*arguments), grad_cam(*arguments, layer="last"))
     assert not torch.equal(grad_cam(*arguments), grad_cam(*arguments, layer="first"))
+
+
+def test_what_works_in_place_afterwards_changes_nothing() -> None:
+    network = Convolutional()
+    leaf = pictures(3, 16)
+    found = grad_cam(network, leaf, identities(3), TARGET, layer="first")
+    before = network.first(leaf)
+    after = network.head(network.last(before.relu()).relu().mean((2, 3)))
+    gradient = torch.autograd.grad(TARGET.value(after).sum(), before)[0]
+    expected = (gradient.mean((2, 3), keepdim=True) * before).sum(1)
+    torch.testing.assert_close(found, expected.detach())
 
 
 def test_nothing_stays_behind_in_the_network() -> None:

@@ -22,7 +22,7 @@ from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import Firing, fires, image_id
 from reference import relevance as slow
 
-MODEL = Path(__file__).parents[2] / "benchmarks" / "models" / "acevedo20-base.safetensors"
+MODEL = Path(__file__).parents[2] / "benchmarks" / "models" / "acevedo20-at-home.safetensors"
 CHOSEN = torch.tensor([0, 1, 4])
 TARGETS = {
     "logit": Target("logit", CHOSEN),

@@ -28,6 +28,12 @@ def test_weights_are_shuffled_part_by_part_from_the_answer_on() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_the_parts_of_a_lone_child_are_shuffled_one_by_one() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 2))
+    assert [name for name, _ in randomised(nn.ModuleDict({"body": body}))] == ["body.2", "body.0"]
+    assert [name for name, _ in randomised(nn.Sequential(nn.Linear(4, 2)))] == ["0"]
+
+
 def test_shuffling_repeats_itself() -> None:
     one, again, other = (dict(randomised(lively(SMALL), seed))["rule"] for seed in (1, 1, 2))
     name = "rule.hidden_weight"

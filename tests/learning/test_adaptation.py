@@ -137,6 +137,9 @@ def test_an_adapted_model_is_a_model_file_that_knows_its_cells(tmp_path: Path) -
     assert len(again.seen_training) == len(runs.model().seen_training) + 15
     assert set(runs.model().seen_training) < set(again.seen_training)
     assert again.pooled is not None
+    # What was fitted to the parent does not hold for the child.
+    assert runs.model().trust is not None
+    assert again.trust is None
     # The parent is as it was, and a child can be a parent.
     assert "adapted" not in runs.model().provenance
     child = adapt(again, others, labels=0)

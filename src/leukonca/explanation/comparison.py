@@ -19,16 +19,16 @@ from leukonca.errors import SettingError
 from leukonca.explanation.removal import clear_field
 from leukonca.explanation.target import Target
 
-__all__ = ["Network", "gradient_times_input", "integrated_gradients", "occlusion", "require_at_least_one"]
+__all__ = ["LogitsOf", "gradient_times_input", "integrated_gradients", "occlusion", "require_at_least_one"]
 
-Network = Callable[[Tensor, Tensor, int], Tensor]
+LogitsOf = Callable[[Tensor, Tensor, int], Tensor]
 """``network(pictures [B, 3, S, S], images int64 [B], seed)`` gives logits [B, K]."""
 
 _SEEDS: Final = 4
 
 
 def gradient_times_input(
-    network: Network,
+    network: LogitsOf,
     pictures: Tensor,
     images: Tensor,
     target: Target,
@@ -55,7 +55,7 @@ def gradient_times_input(
 
 
 def integrated_gradients(
-    network: Network,
+    network: LogitsOf,
     pictures: Tensor,
     images: Tensor,
     target: Target,
@@ -89,7 +89,7 @@ def integrated_gradients(
 
 
 def _mean_gradient(
-    network: Network, pictures: Tensor, images: Tensor, target: Target, seeds: range
+    network: LogitsOf, pictures: Tensor, images: Tensor, target: Target, seeds: range
 ) -> Tensor:
     with torch.enable_grad():
         total = torch.zeros_like(pictures)
@@ -102,7 +102,7 @@ def _mean_gradient(
 
 @torch.no_grad()
 def occlusion(
-    network: Network,
+    network: LogitsOf,
     pictures: Tensor,
     images: Tensor,
     target: Target,
@@ -156,7 +156,7 @@ def _starts(length: int, window: int, stride: int) -> list[int]:
     return sorted({*range(0, length - window, stride), length - window})
 
 
-def _mean_value(network: Network, pictures: Tensor, images: Tensor, target: Target, seeds: range) -> Tensor:
+def _mean_value(network: LogitsOf, pictures: Tensor, images: Tensor, target: Target, seeds: range) -> Tensor:
     return torch.stack([target.value(network(pictures, images, seed)) for seed in seeds]).mean(0)
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from leukonca.assessment.intervals import Estimate, cluster_index, draws, percentile_interval
 from leukonca.errors import SettingError
-from leukonca.explanation.comparison import Network, require_at_least_one
+from leukonca.explanation.comparison import LogitsOf, require_at_least_one
 from leukonca.explanation.removal import clear_field, erase, in_patches, spread_patches
 from leukonca.explanation.target import Target
 from leukonca.learning.draws import picture_seeds, uniforms
@@ -86,7 +86,7 @@ def random_order(images: Tensor, patches: int, draw: int = 0) -> Tensor:
 
 @torch.no_grad()
 def flip(
-    network: Network,
+    network: LogitsOf,
     pictures: Tensor,
     images: Tensor,
     target: Target,

@@ -54,8 +54,9 @@ def grad_cam(
     name = layer or names[-1]
     kept: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         kept.append(output)
+        return output.clone()  # what follows may work in place
 
     handle = network.get_submodule(name).register_forward_hook(keep)
     try:

@@ -9,7 +9,7 @@ from this pixel, so much was already there without the cell. The rules of a laye
     (:func:`leukonca.explanation.removal.clear_field`). The cell is put together in two halves of random
     patches of pixels, then the other way round, and each time the relevance of what was added is
     propagated; the result is the mean. A part is so judged both beside the rest of the cell and without it.
-    It is the Shapley value's idea (Shapley 1953; Lundberg and Lee, NeurIPS 2017) with four orders of two
+    It is the Shapley value's idea (Shapley 1953; Lundberg and Lee, NeurIPS 2017) with the two orders of two
     players for each firing seed, and propagation where the Shapley value would try all orders of all pixels.
 ``epsilon``
     The classical rule, against zero in every layer; kept for comparison. With a small epsilon it is gradient
@@ -133,7 +133,7 @@ def relevance(
         patch: Side of the patches that a picture is halved into, px; for ``reference``.
         epsilon: For ``epsilon``, relative to the values of a layer.
         exact: Compute in float64, to prove that nothing gets lost; float32 serves for use.
-        batch: Pictures at a time. One takes about ``8 · √steps`` states of memory.
+        batch: Pictures at a time. One takes about ``16 · √steps`` states of memory.
         progress: Whether to show a progress bar.
 
     Raises:

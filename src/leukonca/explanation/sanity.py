@@ -29,9 +29,9 @@ __all__ = ["randomised", "similarity"]
 def randomised(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Yield copies of a network with more and more of its weights shuffled, the last part first.
 
-    The parts are its direct children that have weights; for an automaton head, (attention,) rule. Values are
-    shuffled within each tensor, so that their scale stays and the automaton neither dies nor explodes for
-    that alone.
+    The parts are its children that have weights (of a lone child, the children of that): for an automaton
+    head, (attention,) rule. Values are shuffled within each tensor, so that their scale stays and the
+    automaton neither dies nor explodes for that alone.
 
     Args:
         network: Stays as it is.
@@ -44,7 +44,7 @@ def randomised(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Modu
         SettingError: The network has no weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    parts = [name for name, child in network.named_children() if any(True for _ in child.parameters())]
+    parts = _parts(network, "")
     if not parts:
         raise SettingError(f"a {type(network).__name__} has no weights that could be shuffled")
     shuffled = copy.deepcopy(network)
@@ -54,6 +54,12 @@ def randomised(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Modu
                 places = torch.randperm(parameter.numel(), generator=generator)
                 parameter.copy_(parameter.flatten()[places].reshape(parameter.shape))
         yield name, copy.deepcopy(shuffled)
+
+
+def _parts(module: nn.Module, prefix: str) -> list[str]:
+    parts = [name for name, child in module.named_children() if any(True for _ in child.parameters())]
+    inner = _parts(module.get_submodule(parts[0]), f"{prefix}{parts[0]}.") if len(parts) == 1 else []
+    return inner or [prefix + name for name in parts]
 
 
 def similarity(one: Tensor, other: Tensor, patch: int = PATCH) -> npt.NDArray[np.float64]:

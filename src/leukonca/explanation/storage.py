@@ -53,7 +53,7 @@ def require_same_model(model: TrainedModel, made_for: str, what: str) -> None:
         ModelError: It is another model.
     """
     if fingerprint(model) != made_for:
-        raise ModelError(f"{what}: made for another model than this one; make it anew for this model")
+        raise ModelError(f"{what} was made for another model than this one; make it anew for this model")
 
 
 def save_parts(file: str | os.PathLike[str], kind: str, note: dict[str, Any], arrays: Arrays) -> None:
@@ -96,10 +96,9 @@ def load_parts(file: str | os.PathLike[str], kind: str, what: str) -> tuple[dict
             if not isinstance(note, dict) or note.get("kind") != kind:
                 raise ModelError(f"{path}: is not {what} of leukonca")
             if not isinstance(note.get("format"), int) or note["format"] > _FORMAT:
-                writer = f"leukonca {note.get('leukonca', '?')} in format {note.get('format')}"
                 raise ModelError(
-                    f"{path}: written by {writer}; "
-                    f"this is {__version__} and reads up to format {_FORMAT}: update leukonca"
+                    f"{path}: written by leukonca {note.get('leukonca', '?')} in format "
+                    f"{note.get('format')}; this is {__version__} and reads up to format {_FORMAT}; update it"
                 )
             return note, {name: stored.get_tensor(name) for name in list(stored.keys())}
     except (SafetensorError, OSError, ValueError, RecursionError, TypeError) as error:

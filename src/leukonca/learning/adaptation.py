@@ -136,7 +136,8 @@ def adapt(
         progress: Whether to show a progress bar.
 
     Returns:
-        The adapted model. The cells count as seen in training, so no assessment takes them.
+        The adapted model. The cells count as seen in training, so no assessment takes them. It is not
+        calibrated: its parent's ``trust`` does not hold for it.
 
     Raises:
         DataError: There are too few cells, or none that the model can express.
