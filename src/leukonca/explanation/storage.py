@@ -53,7 +53,7 @@ def require_same_model(model: TrainedModel, made_for: str, what: str) -> None:
         ModelError: It is another model.
     """
     if fingerprint(model) != made_for:
-        raise ModelError(f"{what} was made for another model than this one; make it anew for this model")
+        raise ModelError(f"{what}: made for another model than this one; make it anew for this model")
 
 
 def save_parts(file: str | os.PathLike[str], kind: str, note: dict[str, Any], arrays: Arrays) -> None:
