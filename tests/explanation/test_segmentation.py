@@ -76,6 +76,19 @@ def test_a_mask_depends_on_its_own_picture_only() -> None:
         assert (alone.labelled == one.labelled).all()
 
 
+def test_a_cell_that_an_edge_cuts_is_told() -> None:
+    whole, beyond = smear(cell=(48, 48, 22))[0], smear(cell=(40, 84, 22), red=())[0]
+    assert not segment(model(), [whole])[0].at_edge
+    (found,) = segment(model(), [beyond])
+    assert found.at_edge
+    assert found.cell[:, -1].any()
+    # A picture much wider than high: the canvas is its central square.
+    wide = np.pad(beyond, ((0, 0), (60, 60), (0, 0)), mode="edge")
+    (found,) = segment(model(), [wide])
+    assert found.at_edge
+    assert not found.cell[:, :60].any()
+
+
 def test_an_even_field_holds_no_cell() -> None:
     for fill in (0, 128, 255):
         for framing in FRAMINGS:

@@ -30,18 +30,14 @@ def test_turning_a_mask_by_right_angles_changes_nothing() -> None:
     assert perimeter(mask) == perimeter(np.rot90(mask)) == perimeter(mask[::-1])
 
 
-def test_area_box_and_edge() -> None:
+def test_area_and_box() -> None:
     mask = np.zeros((50, 80), dtype=bool)
     mask[10:20, 30:70] = True
     shape = measure_shape(mask)
-    assert (shape.area, shape.share, shape.box, shape.at_edge) == (400, 0.1, (30, 10, 40, 10), False)
-    for edge in (np.s_[0, 40], np.s_[49, 40], np.s_[15, 0], np.s_[15, 79]):
-        touching = mask.copy()
-        touching[edge] = True
-        assert measure_shape(touching).at_edge
+    assert (shape.area, shape.share, shape.box) == (400, 0.1, (30, 10, 40, 10))
 
 
 def test_an_empty_mask_has_no_shape() -> None:
     shape = measure_shape(np.zeros((4, 4), dtype=bool))
-    assert (shape.area, shape.share, shape.box, shape.at_edge) == (0, 0.0, (0, 0, 0, 0), False)
+    assert (shape.area, shape.share, shape.box) == (0, 0.0, (0, 0, 0, 0))
     assert math.isnan(shape.circularity)

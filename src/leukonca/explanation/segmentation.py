@@ -71,12 +71,16 @@ class Segmentation:
         nucleus: bool [H, W], within the cell.
         shape: Of the cell.
         nucleus_shape: Of the nucleus; lobes count as one.
+        at_edge: Whether the cell touches the edge of the picture or of the canvas, the part of the picture
+        that
+            was looked at: something of it may be missing.
     """
 
     cell: Mask
     nucleus: Mask
     shape: Shape
     nucleus_shape: Shape
+    at_edge: bool
 
     @property
     def nucleus_share(self) -> float:
@@ -144,11 +148,11 @@ def segment(
         nucleus, place = find_cell(picture), window(picture, framing)
         if nucleus.certain:
             grid = _Grid.of(picture, place, state.shape[1:], nucleus)
-            cell = _in_picture(picture, find(state.astype(np.float64), grid), grid)
+            cell, at_edge = _in_picture(find(state.astype(np.float64), grid), grid)
         else:
-            cell = np.zeros(picture.shape[:2], dtype=bool)
+            cell, at_edge = np.zeros(picture.shape[:2], dtype=bool), False
         inner = _nucleus(picture, cell)
-        results.append(Segmentation(cell, inner, measure_shape(cell), measure_shape(inner)))
+        results.append(Segmentation(cell, inner, measure_shape(cell), measure_shape(inner), at_edge))
     return results
 
 
@@ -294,15 +298,17 @@ def _nearest_part(mask: Mask, away: Floats) -> Mask:
     return filled
 
 
-def _in_picture(picture: npt.NDArray[np.uint8], evidence: Floats, grid: _Grid) -> Mask:
-    """The mask at the pixels of the picture, from the evidence of the sites."""
+def _in_picture(evidence: Floats, grid: _Grid) -> tuple[Mask, bool]:
+    """The mask at the pixels of the picture, from the evidence of the sites; whether an edge may cut it."""
     smooth = ndimage.gaussian_filter(evidence, _SMOOTH)
     places = np.meshgrid(grid.rows, grid.columns, indexing="ij")
     # What the canvas does not show is not the cell's.
-    shown = [(at >= -0.5) & (at <= side - 0.5) for at, side in zip(places, smooth.shape, strict=True)]
+    inside = [(at >= -0.5) & (at <= side - 0.5) for at, side in zip(places, smooth.shape, strict=True)]
+    shown = inside[0] & inside[1]
     detailed = ndimage.map_coordinates(smooth, places, order=1, mode="nearest")
     away = np.hypot(places[0] - grid.row, places[1] - grid.column) / (min(smooth.shape) / 2)
-    return _nearest_part((detailed > 0) & shown[0] & shown[1], away)
+    cell = _nearest_part((detailed > 0) & shown, away)
+    return cell, bool((cell & ~ndimage.binary_erosion(shown)).any())
 
 
 def _nucleus(picture: npt.NDArray[np.uint8], cell: Mask) -> Mask:

@@ -230,7 +230,7 @@ def _measures(picture: Picture, found: Segmentation) -> dict[str, Any]:
         "box_top_px": top,
         "box_width_px": width,
         "box_height_px": height,
-        "at_edge": "yes" if shape.at_edge else "no",
+        "at_edge": "yes" if found.at_edge else "no",
         "nucleus_px": found.nucleus_shape.area,
         "nucleus_share": found.nucleus_share,
     }

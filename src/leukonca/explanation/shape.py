@@ -22,14 +22,12 @@ class Shape:
         share: Of the picture, 0–1.
         circularity: 4π · area / perimeter², 1 for a disc, less for every other shape; at most 1.
         box: Left, top, width and height of the smallest upright rectangle around it, px.
-        at_edge: Whether it touches the picture's edge: part of the cell may be missing.
     """
 
     area: int
     share: float
     circularity: float
     box: tuple[int, int, int, int]
-    at_edge: bool
 
 
 def perimeter(mask: Mask) -> float:
@@ -52,7 +50,7 @@ def measure_shape(mask: Mask) -> Shape:
     """Measure a mask, bool [H, W]."""
     area = int(mask.sum())
     if not area:
-        return Shape(0, 0.0, math.nan, (0, 0, 0, 0), at_edge=False)
+        return Shape(0, 0.0, math.nan, (0, 0, 0, 0))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     right, bottom = int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -62,5 +60,4 @@ def measure_shape(mask: Mask) -> Shape:
         # Of a few pixels the outline is not well defined, and a little too short.
         circularity=min(1.0, 4 * math.pi * area / perimeter(mask) ** 2),
         box=(left, top, right - left, bottom - top),
-        at_edge=left == 0 or top == 0 or right == mask.shape[1] or bottom == mask.shape[0],
     )
