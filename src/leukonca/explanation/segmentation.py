@@ -71,9 +71,8 @@ class Segmentation:
         nucleus: bool [H, W], within the cell.
         shape: Of the cell.
         nucleus_shape: Of the nucleus; lobes count as one.
-        at_edge: Whether the cell touches the edge of the picture or of the canvas, the part of the picture
-        that
-            was looked at: something of it may be missing.
+        at_edge: Whether the cell touches the edge of the picture, or of the canvas, the part of it that was
+            looked at: something of the cell may be missing.
     """
 
     cell: Mask
