@@ -52,7 +52,7 @@ Explain = Callable[..., Tensor]
 
 
 def methods(model: TrainedModel, seeds: int, others: int) -> dict[str, Explain]:
-    """Those that the network allows, by name; relevance averages ``seeds`` firing seeds, ``others`` the rest."""
+    """Those that the network allows; relevance averages ``seeds`` firing seeds, the rest ``others``."""
     chosen: dict[str, Explain] = {}
     if isinstance(model.network, CellClassifier):
         chosen["relevance"] = lambda *cells, **more: relevance(*cells, seeds=seeds, **more).map
