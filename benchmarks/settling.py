@@ -23,9 +23,9 @@ from machine import machine
 from sklearn.metrics import f1_score
 from tqdm import tqdm
 
+from leukonca.api import load
 from leukonca.assessment.evaluate import choose
 from leukonca.cells.scan import scan
-from leukonca.learning.bundle import load_bundle
 from leukonca.learning.preparation import read_framed
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--most", type=int, help="only so many cells, spread evenly, to try the script")
     options = parser.parse_args()
-    model = load_bundle(options.model)
+    model = load(options.model).trained
     chosen = choose(model, scan(options.data), "test")
     frame = chosen.manifest.frame
     if options.most:

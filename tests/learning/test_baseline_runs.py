@@ -43,7 +43,7 @@ SETTINGS = micro(
     preset="efficientnet_b0", change=ArchitectureChanges(), epochs=2, learning_rate=2e-3, balance="sqrt"
 )
 SMALL = replace(SETTINGS, preset="resnet18", learning_rate=0.02)
-MODEL = Path(__file__).resolve().parents[2] / "benchmarks" / "models" / "acevedo20-base.safetensors"
+MODEL = Path(__file__).resolve().parents[2] / "benchmarks" / "models" / "acevedo20-at-home.safetensors"
 
 
 def small(nets: Any, classes: int) -> nn.Module:

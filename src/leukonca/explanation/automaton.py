@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from leukonca.errors import ModelError, SettingError
 from leukonca.learning.trained import TrainedModel
@@ -14,7 +15,7 @@ from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.engines import engine
 from leukonca.nca.firing import Firing
 
-__all__ = ["automaton_of", "mean_states", "require_seeds"]
+__all__ = ["automaton_of", "mean_states", "require_seeds", "states_of"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,8 +49,7 @@ def require_seeds(seeds: int) -> None:
         raise SettingError(f"seeds={seeds} must be at least 1")
 
 
-@torch.inference_mode()
-def mean_states(
+def states_of(
     model: TrainedModel,
     pictures: npt.NDArray[np.uint8],
     images: npt.NDArray[np.int64],
@@ -57,35 +57,54 @@ def mean_states(
     *,
     seeds: int,
     purpose: str,
-) -> dict[int, Floats]:
-    """Return states, averaged over firing seeds: what chance adds to a state cancels out.
+) -> Iterator[dict[int, Tensor]]:
+    """Run the steps of the automaton, and not its head.
 
     Args:
         model: The model.
         pictures: Framed pictures, uint8 [B, H, W, 3]; another size than the model's own works where its
             sides are multiples of the automaton's patch.
         images: Identities of the pictures, int64 [B].
-        steps: After how many finished steps.
+        steps: After how many finished steps states are wanted.
         seeds: Firing seeds 0 … ``seeds`` - 1, at least 1.
-        purpose: What it is wanted for, for messages.
+        purpose: What they are wanted for, for messages.
 
-    Returns:
-        float32 [B, C, rows, columns] for every wanted step.
+    Yields:
+        For each firing seed float32 [B, C, rows, columns] by step.
 
     Raises:
         ModelError: The network is no automaton.
         SettingError: ``seeds`` is below 1, or the size does not fit.
     """
     require_seeds(seeds)
-    network = automaton_of(model, purpose)
-    inputs = model.normalised(pictures)
+    network, wanted = automaton_of(model, purpose), frozenset(steps)
     ids = torch.from_numpy(np.ascontiguousarray(images)).to(model.device)
-    start, wanted = network.seed_state(inputs), frozenset(steps)
-    sums: dict[int, torch.Tensor] = {}
+    with torch.inference_mode():
+        start = network.seed_state(model.normalised(pictures))
     for seed in range(seeds):
-        # The steps alone, and none after the last wanted: the head may want another size of grid.
         firing = Firing(seed, ids, network.architecture.firing)
-        _, states = engine(network.engine)(network.rule, start, firing, max(wanted), record=wanted)
-        for step in wanted:
-            sums[step] = states[step] + sums[step] if step in sums else states[step]
-    return {step: (total / seeds).cpu().numpy() for step, total in sums.items()}
+        with torch.inference_mode():
+            _, states = engine(network.engine)(network.rule, start, firing, max(wanted), record=wanted)
+        yield states
+
+
+def mean_states(
+    model: TrainedModel,
+    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.int64],
+    step: int,
+    *,
+    seeds: int,
+    purpose: str,
+) -> Floats:
+    """Return the states after one step, averaged over firing seeds: what chance adds cancels out.
+
+    Arguments and errors are those of :func:`states_of`.
+
+    Returns:
+        float32 [B, C, rows, columns].
+    """
+    runs = states_of(model, pictures, images, [step], seeds=seeds, purpose=purpose)
+    total = torch.stack([states[step] for states in runs]).mean(dim=0)
+    mean: Floats = total.float().cpu().numpy()
+    return mean

@@ -137,7 +137,7 @@ def segment(
         return []
     framed = np.stack([frame(picture, framing) for picture in pictures])
     images = np.array([image_id(content_hash(picture)) for picture in pictures], dtype=np.int64)
-    states = mean_states(model, framed, images, [step], seeds=seeds, purpose="segmentation")[step]
+    states = mean_states(model, framed, images, step, seeds=seeds, purpose="segmentation")
     find = _discriminant if method == "discriminant" else _component
     results = []
     for picture, state in zip(pictures, states, strict=True):

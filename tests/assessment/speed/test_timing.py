@@ -34,7 +34,7 @@ def test_jobs_take_turns_and_short_ones_are_repeated(clock: Clock) -> None:
     def long() -> None:
         calls.append("l")
         # Slow at first, and once more by chance: neither moves the median.
-        clock.pass_by(20.0 if len(calls) in (1, 9) else 2.0)
+        clock.pass_by(20.0 if len(calls) in (1, 8) else 2.0)
 
     def short() -> None:
         calls.append("s")
