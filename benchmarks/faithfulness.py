@@ -27,10 +27,10 @@ from torch import Tensor
 
 import leukonca
 from leukonca.assessment.evaluate import choose
+from leukonca.assessment.predict import FIRING_SEEDS
 from leukonca.cells.scan import scan
 from leukonca.explanation.comparison import gradient_times_input, integrated_gradients, occlusion
 from leukonca.explanation.faithfulness import (
-    PATCH,
     flip,
     mean_areas,
     mean_differences,
@@ -51,23 +51,23 @@ Explain = Callable[..., Tensor]
 """(network, pictures, images, target, first_seed=…) gives signed relevance [B, S, S]."""
 
 
-def methods(model: TrainedModel, seeds: int) -> dict[str, Explain]:
-    """Those that the network allows, by name."""
+def methods(model: TrainedModel, seeds: int, others: int) -> dict[str, Explain]:
+    """Those that the network allows; relevance averages ``seeds`` firing seeds, the rest ``others``."""
     chosen: dict[str, Explain] = {}
     if isinstance(model.network, CellClassifier):
         chosen["relevance"] = lambda *cells, **more: relevance(*cells, seeds=seeds, **more).map
-        chosen["epsilon"] = lambda *cells, **more: relevance(*cells, seeds=seeds, rule="epsilon", **more).map
+        chosen["epsilon"] = lambda *cells, **more: relevance(*cells, seeds=others, rule="epsilon", **more).map
     else:
         chosen["grad_cam"] = lambda *cells, first_seed=0: grad_cam(*cells)
-        seeds = 1  # nothing in it is left to chance
+        others = 1  # nothing in it is left to chance
     chosen["gradient_times_input"] = lambda *cells, **more: gradient_times_input(
-        *cells, seeds=seeds, **more
+        *cells, seeds=others, **more
     ).sum(1)
     chosen["integrated_gradients"] = lambda *cells, **more: integrated_gradients(
-        *cells, seeds=seeds, **more
+        *cells, seeds=others, **more
     ).sum(1)
     for window in (8, 16):
-        chosen[f"occlusion_{window}"] = partial(occlusion, window=window, stride=4, seeds=seeds)
+        chosen[f"occlusion_{window}"] = partial(occlusion, window=window, stride=4, seeds=others)
     return chosen
 
 
@@ -111,10 +111,12 @@ def faithfulness(
     maps: dict[str, Tensor],
     labels: list[str],
     options: argparse.Namespace,
+    patch: int,
 ) -> dict[str, Any]:
+    """Curves and areas of all methods, patches of ``patch`` pixels at a time."""
     pictures, images, _ = cells
-    orders = {name: order_of(found, PATCH) for name, found in maps.items()}
-    orders["darkness"] = order_of((pictures - clear_field(pictures)).abs().sum(1), PATCH)
+    darkness = (pictures - clear_field(pictures)).abs().sum(1)
+    orders = {name: order_of(found, patch) for name, found in {**maps, "darkness": darkness}.items()}
     orders["random"] = random_order(images, orders["darkness"].shape[1])
     results: dict[str, Any] = {}
     for way in ("deletion", "insertion"):
@@ -127,11 +129,13 @@ def faithfulness(
                 order,
                 loss=model.loss,
                 insert=way == "insertion",
+                patch=patch,
                 points=options.points,
                 seeds=options.flip_seeds,
             )
             taken = time.perf_counter() - start
-            say(way, name, round(curves[name].probability_area.mean(), 4), f"{taken:.0f} s")
+            area = round(curves[name].probability_area.mean(), 4)
+            say(f"{patch} px", way, name, area, f"{taken:.0f} s")
         probability = {name: (one.probability, one.probability_area) for name, one in curves.items()}
         log_odds = {name: (one.value, one.value_area) for name, one in curves.items()}
         results[way] = {
@@ -186,10 +190,10 @@ def sanity(
 
 
 def completeness(cells: tuple[Tensor, Tensor, Target], model: TrainedModel, exact: int) -> dict[str, Any]:
-    found = relevance(model.network, *cells, progress=True)
+    found = relevance(model.network, *cells, seeds=1, progress=True)
     pictures, images, target = cells
     rows = slice(0, exact)
-    proof = relevance(model.network, pictures[rows], images[rows], target.rows(rows), exact=True)
+    proof = relevance(model.network, pictures[rows], images[rows], target.rows(rows), seeds=1, exact=True)
     share = found.pixels.flatten(1).sum(1) / (found.value - found.background)
     return {
         "error_float32": {
@@ -210,9 +214,12 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="SPEC")
     parser.add_argument("--cells", type=int, default=200)
     parser.add_argument("--sanity-cells", type=int, default=50)
-    parser.add_argument("--seeds", type=int, default=4, help="firing seeds that an explanation averages")
+    parser.add_argument("--seeds", type=int, default=8, help="firing seeds that relevance averages")
+    parser.add_argument("--other-seeds", type=int, default=4, help="and that the other methods average")
     parser.add_argument("--flip-seeds", type=int, default=1, help="firing seeds that a curve averages")
     parser.add_argument("--points", type=int, default=32, help="of a curve")
+    # Relevance halves the picture by patches of 4 px: it must also hold at another size.
+    parser.add_argument("--patches", type=int, nargs="+", default=[4, 8], help="sides in px")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--only", nargs="+", help="names of methods; the first is held against the others")
@@ -222,10 +229,10 @@ def main() -> None:
     model = loaded.trained
     model.network.eval()
     raw, ids, labels = cells_of(model, options.data, options.cells)
-    every = [model.probabilities(raw, ids, seed) for seed in range(options.seeds)]
+    every = [model.probabilities(raw, ids, seed) for seed in range(FIRING_SEEDS)]
     named = torch.from_numpy(np.mean(every, axis=0).argmax(1))
     cells = model.normalised(raw), torch.from_numpy(ids), Target("rest", named)
-    explain = methods(model, options.seeds)
+    explain = methods(model, options.seeds, options.other_seeds)
     if options.only:
         explain = {name: explain[name] for name in options.only}
     maps, seconds = {}, {}
@@ -244,11 +251,13 @@ def main() -> None:
         "named_rightly": int(right.sum()),
         "options": {
             name: getattr(options, name)
-            for name in ("seeds", "flip_seeds", "points", "resamples", "sanity_cells")
+            for name in ("seeds", "other_seeds", "flip_seeds", "points", "resamples", "sanity_cells")
         }
-        | {"patch": PATCH, "target": "rest"},
+        | {"target": "rest"},
         "seconds_per_cell": seconds,
-        **faithfulness(cells, model, maps, labels, options),
+        "by_patch": {
+            str(patch): faithfulness(cells, model, maps, labels, options, patch) for patch in options.patches
+        },
         "sanity": sanity((cells[0][few], cells[1][few], cells[2].rows(few)), model, explain, options.batch),
     }
     if isinstance(model.network, CellClassifier):

@@ -111,13 +111,14 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help="file, folder of a run, or name of a model that comes along")
     parser.add_argument("--data", nargs="+", required=True, metavar="SPEC")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--most", type=int, help="only so many cells, spread evenly, to try the script")
     options = parser.parse_args()
-    model = load(options.model).trained
+    loaded = load(options.model)
+    model = loaded.trained
     chosen = choose(model, scan(options.data), "test")
     frame = chosen.manifest.frame
     if options.most:
@@ -132,7 +133,7 @@ def main() -> None:
     note = {
         "command": f"python benchmarks/settling.py {options.model} --data … --seeds {options.seeds}",
         "machine": machine(),
-        "model": options.model.name,
+        "model": loaded.name,
         "cells": len(truth),
         "notes": list(chosen.notes),
         "seeds": options.seeds,

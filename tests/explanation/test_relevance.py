@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leukonca.cells.decode import content_hash, decode
 from leukonca.cells.framing import frame
+from leukonca.delivery.shipped import find_shipped
 from leukonca.errors import SettingError
 from leukonca.explanation.relevance import Relevance, Rule, relevance
 from leukonca.explanation.removal import clear_field, halves, spread_patches
@@ -22,7 +23,6 @@ from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import Firing, fires, image_id
 from reference import relevance as slow
 
-MODEL = Path(__file__).parents[2] / "benchmarks" / "models" / "acevedo20-at-home.safetensors"
 CHOSEN = torch.tensor([0, 1, 4])
 TARGETS = {
     "logit": Target("logit", CHOSEN),
@@ -185,7 +185,7 @@ def test_hidden_channels_hold_nothing_at_the_start() -> None:
 
 
 def test_a_real_cell_is_explained_completely(shared_data: Path) -> None:
-    model = load_bundle(MODEL)
+    model = load_bundle(find_shipped("acevedo20-base").file)
     raw = decode(min((shared_data / "acevedo20" / "eosinophil").iterdir()))
     images = torch.tensor([image_id(content_hash(raw))])
     cells = model.normalised(frame(raw, model.framing)[None])

@@ -36,12 +36,15 @@ class Case:
         model: A preset, or for a baseline the side of its picture, px.
         task: ``inference``, or ``training`` for a step of it: forward, backward, and the update by Adam.
         precision: Of the products.
+        recompute: Whether our engines save memory in a training step; see
+            :func:`leukonca.nca.engines.eager.rollout`.
     """
 
     contender: str
     model: str
     task: Task
     precision: Precision = "float32"
+    recompute: bool | None = None
 
     @property
     def shape(self) -> Architecture | BaselineShape:
@@ -107,7 +110,9 @@ def job(case: Case, batch: int) -> Callable[[], None]:
     half = torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bfloat16")
 
     def logits() -> Tensor:
-        arguments = (pictures,) if case.contender == "straightforward" else (pictures, images, 0)
+        if case.recompute is not None and isinstance(network, CellClassifier):
+            return network.rollout(pictures, images, recompute=case.recompute).logits
+        arguments = (pictures,) if case.contender == "straightforward" else (pictures, images)
         found: Tensor = network(*arguments)
         return found
 

@@ -120,12 +120,14 @@ def rollout(
     """Apply the rule ``steps`` times; see :func:`leukonca.nca.engines.eager.rollout`.
 
     Products take bf16 where the processor has them; with gradients only under autocast, as in PyTorch.
-    A NaN of the state spreads only to sites that fire. ``recompute`` changes nothing: memory is small anyway.
+    A NaN of the state spreads only to sites that fire. With ``recompute`` most steps are run again in the
+    backward pass, which needs less memory still; ``None``: where their hidden layers would take more than
+    about 1 GB.
 
     Raises:
         SettingError: The engine does not run on this machine, or does not take this state.
     """
-    return _checked(rule, state, firing, range(first, first + steps), record, exact=False)
+    return _checked(rule, state, firing, range(first, first + steps), record, recompute, exact=False)
 
 
 def exact_rollout(
@@ -139,11 +141,18 @@ def exact_rollout(
     recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """As :func:`rollout`, with products in float32."""
-    return _checked(rule, state, firing, range(first, first + steps), record, exact=True)
+    return _checked(rule, state, firing, range(first, first + steps), record, recompute, exact=True)
 
 
 def _checked(
-    rule: Rule, state: Tensor, firing: Firing, steps: range, record: frozenset[int], *, exact: bool
+    rule: Rule,
+    state: Tensor,
+    firing: Firing,
+    steps: range,
+    record: frozenset[int],
+    recompute: bool | None,
+    *,
+    exact: bool,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     if reason := serves(rule, state):
         raise SettingError(f"the fused engine cannot run this: {reason}; use engine 'auto' or 'eager'")
@@ -156,7 +165,7 @@ def _checked(
     half = here.level.half and not exact
     if torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
         half = False
-    return _rollout(here.library, half, rule, state, firing, steps, record)
+    return _rollout(here.library, half, rule, state, firing, steps, record, recompute)
 
 
 def _rollout(
@@ -167,6 +176,7 @@ def _rollout(
     firing: Firing,
     steps: range,
     record: frozenset[int],
+    recompute: bool | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     if firing.images.numel() != len(state):
         raise SettingError(
@@ -177,7 +187,8 @@ def _rollout(
     kept = {steps.start: state} if steps.start in record else {}
     stops = {stop for stop in (steps.stop, *record) if steps.start < stop <= steps.stop}
     for first, last in pairwise([steps.start, *sorted(stops)]):
-        state = run(Span(library, half, keys, firing.threshold, first, last), state, weights)
+        span = Span(library, half, keys, firing.threshold, first, last)
+        state = run(span, state, weights, recompute=recompute)
         if last in record:
             kept[last] = state
     return state, kept

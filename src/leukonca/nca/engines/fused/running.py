@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,12 @@ from leukonca.nca.engines.fused.library import Job, Library
 from leukonca.nca.rule import Rule
 
 __all__ = ["Weights", "run"]
+
+
+# Of so many pieces of a rollout one at a time has its hidden layers kept, where memory is to be saved.
+_PIECES: Final = 4
+# Above this estimate of kept hidden layers memory is saved.
+_TAPE_LIMIT_BYTES: Final = 1024**3
 
 
 @dataclass(frozen=True)
@@ -100,56 +107,103 @@ class Span:
         kind = torch.bfloat16 if self.half else torch.float32
         return torch.empty(rows, weights.bias.numel(), dtype=kind), starts
 
+    def tape_bytes(self, state: Tensor, weights: Weights) -> float:
+        """Return about how much memory the hidden layers of a state [B, C, H, W] take in these steps."""
+        sites = len(state) * state.shape[2] * state.shape[3] * self.threshold / (1 << 24)
+        return (self.last - self.first) * sites * weights.bias.numel() * (2 if self.half else 4)
+
+    def pieces(self, count: int) -> list[Span]:
+        """Return the same steps in ``count`` pieces, in their order; fewer where there are fewer steps."""
+        count = max(1, min(count, self.last - self.first))
+        stops = [self.first + (self.last - self.first) * i // count for i in range(count + 1)]
+        return [replace(self, first=first, last=last) for first, last in pairwise(stops)]
+
 
 class _Rollout(torch.autograd.Function):
+    """A span in pieces: the tape of the last is kept, those of the others are made again."""
+
     @staticmethod
     def forward(
-        ctx: Any, span: Span, state: Tensor, filters: Tensor, hidden: Tensor, bias: Tensor, update: Tensor
+        ctx: Any,
+        pieces: list[Span],
+        state: Tensor,
+        filters: Tensor,
+        hidden: Tensor,
+        bias: Tensor,
+        update: Tensor,
     ) -> Tensor:
-        weights, channels = Weights(filters, hidden, bias, update), state.shape[1]
-        last = span.library.pack(state)
-        if any(ctx.needs_input_grad):
-            tape, starts = span.tape(last, weights)
-            span.library.forward(span.job(last, weights, tape=tape, tape_starts=starts), span.half)
-            ctx.save_for_backward(last, tape, starts, filters, hidden, bias, update)
-            ctx.span, ctx.channels = span, channels
-        else:
-            span.library.forward(span.job(last, weights), span.half)
-        return span.library.unpack(last, channels)
+        weights, library = Weights(filters, hidden, bias, update), pieces[0].library
+        packed = library.pack(state)
+        begins, taped = [], []
+        for piece in pieces:
+            if not any(ctx.needs_input_grad):
+                library.forward(piece.job(packed, weights), piece.half)
+            elif piece is not pieces[-1]:
+                begins.append(packed.clone())
+                library.forward(piece.job(packed, weights), piece.half)
+            else:
+                taped = _forward_with_tape(piece, packed, weights)
+        last = library.unpack(packed, state.shape[1])
+        # The last state is the caller's anyway, so that keeping it takes no memory.
+        ctx.save_for_backward(last, *taped, filters, hidden, bias, update, *begins)
+        ctx.pieces = pieces
+        return last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        last, tape, starts, *rest = ctx.saved_tensors
-        weights, library = Weights(*rest), ctx.span.library
-        sums = Weights(*(torch.zeros_like(weight) for weight in rest))
+        last, tape, starts, filters, hidden, bias, update = ctx.saved_tensors[:7]
+        begins, library = ctx.saved_tensors[7:], ctx.pieces[0].library
+        weights = Weights(filters, hidden, bias, update)
+        sums = Weights(*(torch.zeros_like(weight) for weight in (filters, hidden, bias, update)))
         # Both are changed on the way back to the first step.
-        state, packed = last.clone(), library.pack(gradient)
-        job = ctx.span.job(
-            state,
-            weights,
-            tape=tape,
-            tape_starts=starts,
-            gradient=packed,
-            filters_gradient=sums.filters,
-            hidden_weight_gradient=sums.hidden,
-            hidden_bias_gradient=sums.bias,
-            update_gradient=sums.update,
-        )
-        library.backward(job, ctx.span.half)
-        first = library.unpack(packed, ctx.channels) if ctx.needs_input_grad[1] else None
+        state, packed = library.pack(last), library.pack(gradient)
+        for number, piece in reversed(list(enumerate(ctx.pieces))):
+            if piece is not ctx.pieces[-1]:
+                state = begins[number].clone()
+                del tape  # before the next one takes its memory
+                tape, starts = _forward_with_tape(piece, state, weights)
+            job = piece.job(
+                state,
+                weights,
+                tape=tape,
+                tape_starts=starts,
+                gradient=packed,
+                filters_gradient=sums.filters,
+                hidden_weight_gradient=sums.hidden,
+                hidden_bias_gradient=sums.bias,
+                update_gradient=sums.update,
+            )
+            library.backward(job, piece.half)
+        first = library.unpack(packed, last.shape[1]) if ctx.needs_input_grad[1] else None
         return None, first, sums.filters, sums.hidden, sums.bias, sums.update
 
 
-def run(span: Span, state: Tensor, weights: Weights) -> Tensor:
+def _forward_with_tape(span: Span, state: Tensor, weights: Weights) -> list[Tensor]:
+    """Run the steps on a packed state, in place; return the tape and where each picture's part begins."""
+    tape, starts = span.tape(state, weights)
+    span.library.forward(span.job(state, weights, tape=tape, tape_starts=starts), span.half)
+    return [tape, starts]
+
+
+def run(span: Span, state: Tensor, weights: Weights, *, recompute: bool | None = None) -> Tensor:
     """Return the state after the steps of a span.
 
     Args:
         span: The steps.
         state: float32 [B, C, H, W].
         weights: Of the rule.
+        recompute: Whether the backward pass runs most of the steps again instead of keeping the hidden layers
+            of all; ``None``: where those take more than about 1 GB.
     """
+    if recompute is None:
+        recompute = span.tape_bytes(state, weights) > _TAPE_LIMIT_BYTES
     result: Tensor = _Rollout.apply(  # type: ignore[no-untyped-call]
-        span, state, weights.filters, weights.hidden, weights.bias, weights.update
+        span.pieces(_PIECES if recompute else 1),
+        state,
+        weights.filters,
+        weights.hidden,
+        weights.bias,
+        weights.update,
     )
     return result
