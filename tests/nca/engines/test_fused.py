@@ -348,7 +348,7 @@ from leukonca.nca.rule import Rule
 
 library = fused.status().library
 firing = Firing(1, torch.zeros(1, dtype=torch.int64), 0.5)
-weights = running.Weights.of(Rule(1024, 4096, 3), library.pad)
+weights = running.Weights.of(Rule(1024, 4096, 3), library)
 span = running.Span(library, False, firing.keys(), 1 << 23, 0, 1)
 packed = library.pack(torch.zeros(1, 1024, 2, 2))
 job = span.job(packed, weights)
@@ -380,7 +380,7 @@ from leukonca.nca.firing import Firing
 from leukonca.nca.rule import Rule
 
 library, rule, firing = Library(Path(sys.argv[1])), Rule(1024, 4096, 3), Firing(0, torch.tensor([1]), 0.5)
-weights = running.Weights.of(rule, library.pad)
+weights = running.Weights.of(rule, library)
 packed = library.pack(torch.zeros(1, 1024, 2, 2))
 job = running.Span(library, False, firing.keys(), firing.threshold, 0, 1).job(packed, weights)
 pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -451,7 +451,7 @@ def test_threads_are_never_more_than_rows(compiled: Library) -> None:
     torch.set_num_threads(4)
     rule = lively(8, 12)
     span = running.Span(compiled, False, firing_of(1).keys(), 1, 0, 1)
-    weights = running.Weights.of(rule, compiled.pad)
+    weights = running.Weights.of(rule, compiled)
     assert span.job(compiled.pack(torch.zeros(1, 8, 2, 9)), weights).threads == 2
 
 

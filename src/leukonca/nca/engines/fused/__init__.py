@@ -51,7 +51,7 @@ def status() -> Status:
     level = level_of_this_machine()
     found = _status_of(level)
     if found.library is None and level.name == "amx":
-        # Matrix tiles need PyTorch's headers and oneDNN; where that fails, vectors do without either.
+        # Not every compiler knows matrix tiles; all that get so far know the vectors.
         vectors = _status_of(LEVELS["avx512_bf16"])
         if vectors.library is not None:
             _LOG.info("the fused engine does without matrix tiles: %s", found.reason)
@@ -182,7 +182,7 @@ def _rollout(
         raise SettingError(
             f"{firing.images.numel()} image identities do not fit {len(state)} states; give each one"
         )
-    weights = Weights.of(rule, library.pad)
+    weights = Weights.of(rule, library)
     keys = firing.keys().contiguous()
     kept = {steps.start: state} if steps.start in record else {}
     stops = {stop for stop in (steps.stop, *record) if steps.start < stop <= steps.stop}

@@ -6,24 +6,6 @@
 
 #include "forward.h"
 
-// Rows of numbers as lanes that hold the same number of neighbouring sites: what a sum over sites walks over.
-template <class Format>
-const typename Format::Lane* join_sites(const typename Format::Number* rows, int count, int width, typename Format::Lane* room) {
-  if constexpr (Format::kPerLane == 1) {
-    return rows;
-  } else {
-    for (int i = 0; i < count; i += 2) {
-      const auto *one = rows + static_cast<long>(i) * width, *two = one + width;
-      auto* to = room + static_cast<long>(i / 2) * width;
-      if (i + 1 < count)
-        for (int j = 0; j < width; ++j) to[j] = one[j] | static_cast<uint32_t>(two[j]) << 16;
-      else
-        for (int j = 0; j < width; ++j) to[j] = one[j];
-    }
-    return room;
-  }
-}
-
 template <class Format>
 class Backward {
  public:
@@ -40,16 +22,19 @@ class Backward {
 
   void run() {
     // Static, and added up in the order of the threads: the same numbers every time.
-#pragma omp parallel for schedule(static) num_threads(job_.threads)
-    for (int picture = 0; picture < job_.batch; ++picture) {
+#pragma omp parallel num_threads(job_.threads)
+    {
+      const Tiles tiles;
       Room& room = rooms_[this_thread()];
       const long size = static_cast<long>(job_.rows) * job_.columns * job_.channels;
-      const Band band{at<float>(job_.state) + picture * size, job_.rows, job_.columns, job_.channels, 0, job_.rows};
-      const int64_t* starts = at<int64_t>(job_.tape_starts);
-      const Number* tape = at<Number>(job_.tape) + starts[picture + 1] * job_.hidden;
-      for (int step = job_.last - 1; step >= job_.first; --step)
-        tape = this->step(picture, step, band, at<float>(job_.gradient) + picture * size, room, tape);
-      products_done();
+#pragma omp for schedule(static)
+      for (int picture = 0; picture < job_.batch; ++picture) {
+        const Band band{at<float>(job_.state) + picture * size, job_.rows, job_.columns, job_.channels, 0, job_.rows};
+        const int64_t* starts = at<int64_t>(job_.tape_starts);
+        const Number* tape = at<Number>(job_.tape) + starts[picture + 1] * job_.hidden;
+        for (int step = job_.last - 1; step >= job_.first; --step)
+          tape = this->step(picture, step, band, at<float>(job_.gradient) + picture * size, room, tape);
+      }
     }
     for (const Room& room : rooms_) {
       add(room.filters, job_.filters_gradient);
@@ -64,8 +49,8 @@ class Backward {
     explicit Room(const Job& job) : Room(job.channels, job.hidden, job.columns, job.rows * job.columns) {}
     Room(size_t channels, size_t hidden, int columns, size_t all)
         : sites(all + 1),
-          seen(kBlock * 3 * channels),
-          state_gradient(kBlock * channels),
+          seen(static_cast<size_t>(kBlock) * deep(3 * channels)),
+          state_gradient(static_cast<size_t>(kBlock) * deep(channels)),
           hidden_gradient(waiting_blocks(columns) * kBlock * hidden),
           seen_gradient(kBlock * 3 * channels),
           joined_seen(kBlock * 3 * channels),
@@ -119,10 +104,8 @@ class Backward {
           through_update(band, offsets, number, gradient, active, slot(block), room);
           room.near.find(band, sites + block * kBlock, number);
           perceive<Format>(band, room.near, at<float>(job_.filters), room.seen.data());
-          const int lanes = (number + Format::kPerLane - 1) / Format::kPerLane;
-          add_outer<Format>(hidden, 3 * channels, lanes,
-                            join_sites<Format>(slot(block), number, hidden, room.joined_hidden_gradient.data()),
-                            join_sites<Format>(room.seen.data(), number, 3 * channels, room.joined_seen.data()),
+          const Joined<Format> seen(room.seen.data(), number, 3 * channels, deep(3 * channels), room.joined_seen.data());
+          add_outer<Format>(hidden, 3 * channels, number, slot(block), hidden, room.joined_hidden_gradient.data(), seen,
                             room.hidden_weight.data());
         },
         [&](int block, int number) {
@@ -141,18 +124,17 @@ class Backward {
     const int channels = job_.channels, hidden = job_.hidden;
     for (int s = 0; s < number; ++s)
       for (int c = 0; c < channels; c += kWidth)
-        Format::put(room.state_gradient.data() + s * channels + c, load(gradient + offsets[s] + band.to_channel(c)));
-    from_state_.multiply(number, room.state_gradient.data(), channels, [&](int row, int column, Vec value) {
+        Format::put(room.state_gradient.data() + s * deep(channels) + c, load(gradient + offsets[s] + band.to_channel(c)));
+    from_state_.multiply(number, room.state_gradient.data(), deep(channels), [&](int row, int column, Vec value) {
       const long place = static_cast<long>(row) * hidden + column;
       value = Format::get(active + place) <= 0.0f ? Vec{} : value;  // ReLU
       Format::put(hidden_gradient + place, value);
       float* bias = room.hidden_bias.data() + column;
       store(bias, load(bias) + value);
     });
-    const int lanes = (number + Format::kPerLane - 1) / Format::kPerLane;
-    add_outer<Format>(channels, hidden, lanes,
-                      join_sites<Format>(room.state_gradient.data(), number, channels, room.joined_state_gradient.data()),
-                      join_sites<Format>(active, number, hidden, room.joined_hidden.data()), room.update.data());
+    const Joined<Format> right(active, number, hidden, hidden, room.joined_hidden.data());
+    add_outer<Format>(channels, hidden, number, room.state_gradient.data(), deep(channels),
+                      room.joined_state_gradient.data(), right, room.update.data());
   }
 
   // From the gradient of what some sites see to that of the states around them, and of the filters.

@@ -89,11 +89,6 @@ def _flags(level: Level) -> tuple[list[str], list[str]]:
     return compiling, []
 
 
-def _sources(level: Level) -> list[Path]:
-    units = ["library.cpp", "brgemm.cpp"] if "-DLEUKONCA_BRGEMM" in level.flags else ["library.cpp"]
-    return [_SOURCES / unit for unit in units]
-
-
 def _file(folder: Path, level: Level) -> Path:
     digest = hashlib.sha256()
     for source in sorted([*_SOURCES.glob("*.h"), *_SOURCES.glob("*.cpp")]):
@@ -126,7 +121,7 @@ def _build(folder: Path, level: Level, target: Path) -> None:
                 warnings.simplefilter("ignore")
                 cpp_extension.load(
                     _NAME,
-                    [str(source) for source in _sources(level)],
+                    [str(_SOURCES / "library.cpp")],
                     extra_cflags=compiling,
                     extra_ldflags=linking,
                     build_directory=room,

@@ -42,20 +42,24 @@ class Forward {
     const int threads = job_.threads, most_bands = std::min(threads, std::max(1, job_.rows / kLeastRows));
     // Each thread takes whole pictures; those that do not divide evenly are divided by rows instead.
     const int whole = job_.tape || most_bands == 1 ? job_.batch : job_.batch - job_.batch % threads;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int picture = 0; picture < whole; ++picture) {
+#pragma omp parallel num_threads(threads)
+    {
+      const Tiles tiles;
       Room& room = rooms_[this_thread()];
-      Band band = band_of(picture, 0, 1);
-      Number* tape = job_.tape ? at<Number>(job_.tape) + at<int64_t>(job_.tape_starts)[picture] * job_.hidden : nullptr;
-      for (int step = job_.first; step < job_.last; ++step) {
-        const int count = this->step(picture, step, band, room, tape);
-        if (tape) tape += static_cast<long>(count) * job_.hidden;
+#pragma omp for schedule(dynamic)
+      for (int picture = 0; picture < whole; ++picture) {
+        Band band = band_of(picture, 0, 1);
+        Number* tape = job_.tape ? at<Number>(job_.tape) + at<int64_t>(job_.tape_starts)[picture] * job_.hidden : nullptr;
+        for (int step = job_.first; step < job_.last; ++step) {
+          const int count = this->step(picture, step, band, room, tape);
+          if (tape) tape += static_cast<long>(count) * job_.hidden;
+        }
       }
-      products_done();
     }
     for (int picture = whole; picture < job_.batch; ++picture) {
 #pragma omp parallel num_threads(most_bands)
       {
+        const Tiles tiles;
         const int bands = team();  // OpenMP may give fewer threads than it is asked for
         Room& room = rooms_[this_thread()];
         Band band = band_of(picture, this_thread(), bands);
@@ -69,7 +73,6 @@ class Forward {
           this->step(picture, step, band, room, nullptr);
 #pragma omp barrier
         }
-        products_done();
       }
     }
   }
@@ -79,7 +82,7 @@ class Forward {
   struct Room {
     explicit Room(const Job& job)
         : sites(static_cast<size_t>(job.rows) * job.columns + 1),
-          seen(static_cast<size_t>(kBlock) * 3 * job.channels),
+          seen(static_cast<size_t>(kBlock) * deep(3 * job.channels)),
           hidden(static_cast<size_t>(waiting_blocks(job.columns)) * kBlock * job.hidden),
           beside(static_cast<size_t>(2) * job.columns * job.channels) {}
     Buffer<int> sites;
@@ -110,7 +113,7 @@ class Forward {
           perceive<Format>(band, room.near, at<float>(job_.filters), room.seen.data());
           Number* to = slot(block);
           const float* bias = at<float>(job_.hidden_bias);
-          to_hidden_.multiply(number, room.seen.data(), 3 * channels, [&](int row, int column, Vec value) {
+          to_hidden_.multiply(number, room.seen.data(), deep(3 * channels), [&](int row, int column, Vec value) {
             Format::put(to + static_cast<long>(row) * hidden + column, relu(value + load(bias + column)));
           });
         },

@@ -11,8 +11,8 @@
 // sites of a row lie side by side. A walk over sites with a few channels then is a walk through memory, where
 // [.., columns, channels] would put neighbours a power of two apart, which a cache holds few of.
 
-// One call of the engine. Memory belongs to the caller; channels and hidden are padded to multiples of kPad
-// with zeros in state and weights. The fields are repeated in library.py.
+// One call of the engine. Memory belongs to the caller; channels are padded to multiples of kPad and hidden of
+// kDeepPad, with zeros in state and weights. The fields are repeated in library.py.
 struct Job {
   int batch, rows, columns, channels, hidden, first, last, threads;
   uint32_t threshold;      // of 2^24: see leukonca/nca/firing.py
@@ -84,10 +84,11 @@ struct Neighbourhoods {
 
 constexpr int kFew = 16;
 
-// Writes [own state, convolution A, convolution B] of each site: [count, 3 * channels].
+// Writes [own state, convolution A, convolution B] of each site: [count, 3 * channels], rows deep(3 * channels) apart.
 template <class Format>
 void perceive(const Band& band, const Neighbourhoods& near, const float* filters, typename Format::Number* seen) {
   const int channels = band.channels;
+  const long stride = deep(3 * channels);
   // Channels outside, sites inside: the filters of one vector of channels stay in registers. Of few sites at a
   // time, so that what is written stays in the first cache until its lines are full.
   for (int start = 0; start < near.count; start += kFew) {
@@ -105,7 +106,7 @@ void perceive(const Band& band, const Neighbourhoods& near, const float* filters
           a += weight[i] * value;
           b += weight[9 + i] * value;
         }
-        typename Format::Number* to = seen + static_cast<long>(s) * 3 * channels + c;
+        typename Format::Number* to = seen + s * stride + c;
         Format::put(to, load(near.around[s][4] + there));
         Format::put(to + channels, a);
         Format::put(to + 2 * channels, b);

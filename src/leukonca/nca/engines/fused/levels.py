@@ -35,8 +35,7 @@ LEVELS: Final[dict[str, Level]] = {
         Level("avx2", ("-mavx2", "-mfma")),
         Level("avx512", _AVX512),
         Level("avx512_bf16", (*_AVX512, "-mavx512bf16"), half=True),
-        # The tiles are driven by oneDNN, through ATen's brgemm.
-        Level("amx", (*_AVX512, "-mavx512bf16", "-DLEUKONCA_BRGEMM"), half=True),
+        Level("amx", (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"), half=True),
     )
 }
 

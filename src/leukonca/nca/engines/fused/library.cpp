@@ -69,17 +69,17 @@ void multiply(int depth, int columns, int repeats, int threads) {
   std::vector<Buffer<typename Format::Number>> left;
   std::vector<Buffer<float>> out;
   for (int i = 0; i < threads; ++i) {
-    left.emplace_back(static_cast<size_t>(kBlock) * depth);
+    left.emplace_back(static_cast<size_t>(kBlock) * deep(depth));
     out.emplace_back(static_cast<size_t>(kBlock) * columns);
   }
 #pragma omp parallel num_threads(threads)
   {
+    const Tiles tiles;
     float* room = out[this_thread()].data();
     for (int i = 0; i < repeats; ++i)
-      weights.multiply(kBlock, left[this_thread()].data(), depth, [&](int row, int column, Vec value) {
+      weights.multiply(kBlock, left[this_thread()].data(), deep(depth), [&](int row, int column, Vec value) {
         store(room + static_cast<long>(row) * columns + column, value);
       });
-    products_done();
   }
 }
 
@@ -101,6 +101,7 @@ EXPORTED int leukonca_multiply(int half, int depth, int columns, int repeats, in
 EXPORTED int leukonca_job_bytes() { return sizeof(Job); }
 EXPORTED int leukonca_width() { return kWidth; }
 EXPORTED int leukonca_pad() { return kPad; }
+EXPORTED int leukonca_hidden_pad() { return kDeepPad; }
 EXPORTED int leukonca_block() { return kBlock; }
 EXPORTED int leukonca_threaded() {
 #if defined(_OPENMP)
@@ -109,10 +110,4 @@ EXPORTED int leukonca_threaded() {
   return 0;
 #endif
 }
-EXPORTED int leukonca_tiles() {
-#if defined(LEUKONCA_BRGEMM)
-  return brgemm_works();
-#else
-  return 0;
-#endif
-}
+EXPORTED int leukonca_tiles() { return tiles_work(); }

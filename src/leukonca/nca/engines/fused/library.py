@@ -45,7 +45,8 @@ class Library:
     Attributes:
         file: Where it is.
         width: Float32 numbers in a vector.
-        pad: Channels and hidden units come in multiples of this.
+        pad: Channels come in multiples of this.
+        hidden_pad: And hidden units in multiples of this.
         block: Sites that are computed together.
         threaded: Whether it was compiled with OpenMP.
         tiles: Whether it uses the processor's matrix tiles (AMX).
@@ -62,6 +63,7 @@ class Library:
                 raise OSError(f"{file} was built from other sources")
             self.width: int = self._library.leukonca_width()
             self.pad: int = self._library.leukonca_pad()
+            self.hidden_pad: int = self._library.leukonca_hidden_pad()
             self.block: int = self._library.leukonca_block()
             self.threaded = bool(self._library.leukonca_threaded())
             self.tiles = bool(self._library.leukonca_tiles())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,33 @@ __all__ = ["Weights", "run"]
 _PIECES: Final = 4
 # Above this estimate of kept hidden layers memory is saved.
 _TAPE_LIMIT_BYTES: Final = 1024**3
+
+
+class _Room:
+    """Memory for the hidden layers of a rollout (the tape), given on to the next one when it is not held any more.
+
+    The operating system clears what it hands out page by page, which takes as long as a tenth of a training step.
+    """
+
+    _lock: ClassVar = threading.Lock()
+    _free: ClassVar[Tensor | None] = None
+
+    def __init__(self, size: int) -> None:
+        with _Room._lock:
+            free, _Room._free = _Room._free, None
+        # How many sites fire differs from step to step: a little more than is needed fits the next one, too.
+        fits = free is not None and size <= free.numel() <= 2 * size
+        self.memory = free if free is not None and fits else torch.empty(size + size // 16, dtype=torch.uint8)
+
+    def __del__(self) -> None:
+        with _Room._lock:
+            _Room._free = self.memory
+
+    @classmethod
+    def let_go(cls) -> None:
+        """Return what is not held to the system."""
+        with cls._lock:
+            cls._free = None
 
 
 @dataclass(frozen=True)
@@ -40,9 +68,9 @@ class Weights:
     update: Tensor
 
     @classmethod
-    def of(cls, rule: Rule, pad: int) -> Weights:
-        """Return those of a rule, channels and hidden units padded to multiples of ``pad`` with zeros."""
-        channels, hidden = -rule.channels % pad, -rule.hidden % pad
+    def of(cls, rule: Rule, library: Library) -> Weights:
+        """Return those of a rule, channels and hidden units padded with zeros as the library wants them."""
+        channels, hidden = -rule.channels % library.pad, -rule.hidden % library.hidden_pad
         filters = torch.cat(
             (
                 rule.kernel_a.flatten(1).T,
@@ -96,7 +124,7 @@ class Span:
             setattr(job, name, tensor.data_ptr())
         return job
 
-    def tape(self, state: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+    def tape(self, state: Tensor, weights: Weights) -> tuple[_Room, Tensor]:
         """Return room for the hidden layers of all firing sites, and where each picture's part begins."""
         starts = torch.zeros(len(state) + 1, dtype=torch.int64)
         counts = torch.zeros(len(state), dtype=torch.int64)
@@ -104,8 +132,7 @@ class Span:
         starts[1:] = counts.cumsum(0)
         # The products read whole blocks, so that there has to be memory after the last.
         rows = int(starts[-1]) + self.library.block
-        kind = torch.bfloat16 if self.half else torch.float32
-        return torch.empty(rows, weights.bias.numel(), dtype=kind), starts
+        return _Room(rows * weights.bias.numel() * (2 if self.half else 4)), starts
 
     def tape_bytes(self, state: Tensor, weights: Weights) -> float:
         """Return about how much memory the hidden layers of a state [B, C, H, W] take in these steps."""
@@ -134,7 +161,7 @@ class _Rollout(torch.autograd.Function):
     ) -> Tensor:
         weights, library = Weights(filters, hidden, bias, update), pieces[0].library
         packed = library.pack(state)
-        begins, taped = [], []
+        begins, tape, starts = [], None, None
         for piece in pieces:
             if not any(ctx.needs_input_grad):
                 library.forward(piece.job(packed, weights), piece.half)
@@ -142,18 +169,21 @@ class _Rollout(torch.autograd.Function):
                 begins.append(packed.clone())
                 library.forward(piece.job(packed, weights), piece.half)
             else:
-                taped = _forward_with_tape(piece, packed, weights)
+                tape, starts = _forward_with_tape(piece, packed, weights)
         last = library.unpack(packed, state.shape[1])
         # The last state is the caller's anyway, so that keeping it takes no memory.
-        ctx.save_for_backward(last, *taped, filters, hidden, bias, update, *begins)
-        ctx.pieces = pieces
+        ctx.save_for_backward(last, filters, hidden, bias, update, *begins)
+        ctx.pieces, ctx.tape, ctx.starts = pieces, tape, starts
+        if tape is None:
+            _Room.let_go()  # no training step any more
         return last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        last, tape, starts, filters, hidden, bias, update = ctx.saved_tensors[:7]
-        begins, library = ctx.saved_tensors[7:], ctx.pieces[0].library
+        last, filters, hidden, bias, update = ctx.saved_tensors[:5]
+        begins, library = ctx.saved_tensors[5:], ctx.pieces[0].library
+        tape, starts = ctx.tape, ctx.starts
         weights = Weights(filters, hidden, bias, update)
         sums = Weights(*(torch.zeros_like(weight) for weight in (filters, hidden, bias, update)))
         # Both are changed on the way back to the first step.
@@ -166,7 +196,7 @@ class _Rollout(torch.autograd.Function):
             job = piece.job(
                 state,
                 weights,
-                tape=tape,
+                tape=tape.memory,
                 tape_starts=starts,
                 gradient=packed,
                 filters_gradient=sums.filters,
@@ -179,11 +209,11 @@ class _Rollout(torch.autograd.Function):
         return None, first, sums.filters, sums.hidden, sums.bias, sums.update
 
 
-def _forward_with_tape(span: Span, state: Tensor, weights: Weights) -> list[Tensor]:
+def _forward_with_tape(span: Span, state: Tensor, weights: Weights) -> tuple[_Room, Tensor]:
     """Run the steps on a packed state, in place; return the tape and where each picture's part begins."""
     tape, starts = span.tape(state, weights)
-    span.library.forward(span.job(state, weights, tape=tape, tape_starts=starts), span.half)
-    return [tape, starts]
+    span.library.forward(span.job(state, weights, tape=tape.memory, tape_starts=starts), span.half)
+    return tape, starts
 
 
 def run(span: Span, state: Tensor, weights: Weights, *, recompute: bool | None = None) -> Tensor:

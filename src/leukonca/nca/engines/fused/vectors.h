@@ -90,6 +90,14 @@ struct Half {
   using LaneVec = __m512i;
 
   static LaneVec lanes(const Lane* from) { return _mm512_loadu_si512(from); }
+  static void store_lanes(Lane* to, LaneVec value) { _mm512_storeu_si512(to, value); }
+  // Lanes of two sites' numbers side by side; nullptr stands for zeros.
+  static LaneVec join(const Number* one, const Number* two) {
+    const auto wide = [](const Number* from) {
+      return from ? _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))) : _mm512_setzero_si512();
+    };
+    return _mm512_or_si512(wide(one), _mm512_slli_epi32(wide(two), 16));
+  }
   static LaneVec spread(const Lane* from) { return _mm512_set1_epi32(static_cast<int>(*from)); }
   static Vec multiply_add(LaneVec left, LaneVec right, Vec sum) {
     return _mm512_dpbf16_ps(sum, (__m512bh)left, (__m512bh)right);
