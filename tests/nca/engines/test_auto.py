@@ -117,6 +117,11 @@ def test_the_level_is_what_processor_and_pytorch_allow(
     monkeypatch.setattr(levels, "has", features.__contains__)
     monkeypatch.setattr(levels.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(levels.sys, "platform", "linux")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert level_of_this_machine() is LEVELS[level]
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
+    assert level_of_this_machine() is LEVELS[level]
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx512_core_bf16")
+    assert level_of_this_machine() is LEVELS["avx512_bf16" if level == "amx" else level]
     monkeypatch.setattr(levels.platform, "machine", lambda: "aarch64")
     assert level_of_this_machine() is LEVELS["portable"]

@@ -194,7 +194,7 @@ def test_where_matrix_tiles_cannot_be_built_vectors_are_taken(
 ) -> None:
     def load(level: Level) -> Library:
         if level.name == "amx":
-            raise CannotBuildError("brgemm was not declared")
+            raise CannotBuildError("unrecognized option -mamx-tile")
         return compiled
 
     monkeypatch.setattr(fused, "level_of_this_machine", lambda: LEVELS["amx"])

@@ -228,15 +228,44 @@ def test_pieces_are_all_steps_in_their_order() -> None:
 
 
 @needs_bf16
-def test_gradients_under_autocast_point_the_same_way() -> None:
-    rule, state = lively(48, 96), start(2, 48, 24, 24)
-    expected = gradients(fused.exact_rollout, rule, state, 12)
+@pytest.mark.parametrize(
+    "shape", [(48, 96, 24, 24, 12), (33, 40, 7, 11, 6), (5, 7, 2, 2, 5), (130, 20, 5, 64, 4)], ids=str
+)
+def test_gradients_under_autocast_point_the_same_way(shape: tuple[int, ...]) -> None:
+    channels, hidden, rows, columns, steps = shape
+    rule, state = lively(channels, hidden), start(2, channels, rows, columns)
+    expected = gradients(fused.exact_rollout, rule, state, steps)
     with torch.autocast("cpu", torch.bfloat16):
-        found = gradients(fused.rollout, rule, state, 12)
+        found = gradients(fused.rollout, rule, state, steps)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.float32
         assert not torch.equal(one, other)
         assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999
+
+
+def test_memory_that_is_used_again_is_not_in_use() -> None:
+    rule, firing = lively(20, 24), firing_of(2)
+    leaves = [start(2, 20, 9, 14 + number).requires_grad_() for number in range(3)]
+    values = [fused.exact_rollout(rule, leaf, firing, 5)[0].square().sum() for leaf in leaves]
+    found = [
+        torch.autograd.grad(value, leaf, retain_graph=True)[0]
+        for value, leaf in zip(values, leaves, strict=True)
+    ]
+    again = [torch.autograd.grad(value, leaf)[0] for value, leaf in zip(values, leaves, strict=True)]
+    del values
+    for leaf, first, second in zip(leaves, found, again, strict=True):
+        expected = torch.autograd.grad(fused.exact_rollout(rule, leaf, firing, 5)[0].square().sum(), leaf)[0]
+        assert torch.equal(first, expected)
+        assert torch.equal(second, expected)
+
+
+def test_inference_lets_go_of_the_memory_of_training() -> None:
+    rule, state, firing = lively(20, 24), start(2, 20, 9, 14), firing_of(2)
+    fused.exact_rollout(rule, state, firing, 3)[0].sum().backward()
+    assert running._Room._free is not None
+    with torch.no_grad():
+        fused.exact_rollout(rule, state, firing, 3)
+    assert running._Room._free is None
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

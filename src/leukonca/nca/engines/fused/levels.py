@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -52,13 +53,19 @@ def capability() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
+def _tiles_wanted() -> bool:
+    """Whether ``ONEDNN_MAX_CPU_ISA``, with which users keep PyTorch from the tiles, leaves them to us."""
+    wanted = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return wanted in ("", "ALL", "DEFAULT") or "AMX" in wanted
+
+
 def level_of_this_machine() -> Level:
     """Return the highest level that this processor runs and that PyTorch is not told to stay below."""
     if platform.machine().lower() not in ("x86_64", "amd64") or sys.platform == "win32":
         return LEVELS["portable"]
     if capability() == "AVX512" and has("avx512"):
         if has("avx512_bf16"):
-            return LEVELS["amx" if has("amx_tile") else "avx512_bf16"]
+            return LEVELS["amx" if has("amx_tile") and _tiles_wanted() else "avx512_bf16"]
         return LEVELS["avx512"]
     if capability() in ("AVX512", "AVX2") and has("avx2"):
         return LEVELS["avx2"]

@@ -25,9 +25,9 @@ _TAPE_LIMIT_BYTES: Final = 1024**3
 
 
 class _Room:
-    """Memory for the hidden layers of a rollout (the tape), given on to the next one when it is not held any more.
+    """Memory for the hidden layers of a rollout (the tape), given on to the next one when no longer held.
 
-    The operating system clears what it hands out page by page, which takes as long as a tenth of a training step.
+    The operating system clears what it hands out page by page, which can take a tenth of a training step.
     """
 
     _lock: ClassVar = threading.Lock()
