@@ -59,6 +59,9 @@ class Settings:
         loss: ``cross_entropy``, ``bce`` (the paper) or ``focal``.
         label_smoothing: Of ``cross_entropy``, in [0, 1).
         focal_gamma: Of ``focal``, at least 0.
+        teachers: Model files of trained models from whose answers the new one learns beside the labels.
+        distill: Share of the loss that the teachers have, in (0, 1].
+        distill_temperature: What logits are divided by when answers are compared, above 0.
         balance: ``none``; ``sampling``: classes drawn equally often (the paper), ``sqrt``: half-way;
             ``weights``: all cells once, classes weighted in the loss.
         weight_scheme: How ``balance="weights"`` weighs a class: ``inverse``, ``sqrt`` or ``effective``.
@@ -92,6 +95,9 @@ class Settings:
     loss: LossName = "cross_entropy"
     label_smoothing: float = 0.05
     focal_gamma: float = 2.0
+    teachers: tuple[str, ...] = ()
+    distill: float = 0.5
+    distill_temperature: float = 2.0
     balance: Balance = "sqrt"
     weight_scheme: WeightScheme = "effective"
     optimizer: Literal["adam", "adamw"] = "adamw"
@@ -127,6 +133,14 @@ class Settings:
         require("crop", 0 < self.crop <= 1, "in (0, 1]")
         require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         require("focal_gamma", 0 <= self.focal_gamma < float("inf"), "at least 0")
+        require(
+            "teachers",
+            isinstance(self.teachers, tuple) and all(isinstance(file, str) for file in self.teachers),
+            "a list of model files",
+        )
+        require("teachers", not self.teachers or self.loss != "bce", "empty with loss='bce'")
+        require("distill", 0 < self.distill <= 1, "in (0, 1]")
+        require("distill_temperature", 0 < self.distill_temperature < float("inf"), "above 0")
         require("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)")
         require("weight_decay", 0 <= self.weight_decay < 1, "in [0, 1)")
         require("epochs", self.epochs >= 1, "at least 1")
@@ -178,7 +192,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
-        return {**asdict(self), "fractions": list(self.fractions)}
+        return {**asdict(self), "fractions": list(self.fractions), "teachers": list(self.teachers)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
@@ -195,8 +209,9 @@ class Settings:
         unknown |= {f"change.{name}" for name in set(change) - {f.name for f in fields(ArchitectureChanges)}}
         if unknown:
             raise SettingError(f"unknown settings: {', '.join(sorted(unknown))}")
-        if isinstance(values.get("fractions"), list):
-            values["fractions"] = tuple(values["fractions"])
+        for name in ("fractions", "teachers"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
         return cls(**values, change=ArchitectureChanges(**change))
 
 
@@ -210,7 +225,18 @@ def _is_number(value: object) -> bool:
 
 _WHOLE: Final = frozenset({"epochs", "batch", "patience", "folds", "fold", "limit_per_class", "seed"})
 _REAL: Final = frozenset(
-    {"crop", "reach", "label_smoothing", "focal_gamma", "learning_rate", "weight_decay", "clip", "ema"}
+    {
+        "crop",
+        "reach",
+        "label_smoothing",
+        "focal_gamma",
+        "distill",
+        "distill_temperature",
+        "learning_rate",
+        "weight_decay",
+        "clip",
+        "ema",
+    }
 )
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {

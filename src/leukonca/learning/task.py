@@ -16,6 +16,7 @@ from leukonca.errors import NonFiniteLossError
 from leukonca.learning.augmentation import Augmentation, augment, picture_seeds
 from leukonca.learning.baselines import Baseline
 from leukonca.learning.batches import Batch
+from leukonca.learning.distillation import Teachers, distance
 from leukonca.learning.geometry import centre_crop
 from leukonca.learning.losses import Loss
 from leukonca.learning.networks import Network
@@ -47,6 +48,7 @@ class ClassificationTask(LightningModule):
         framing: Of the input; training pictures come on a larger canvas.
         statistics: Of the training cells.
         paths: The files of the manifest's rows, to name those of a batch that went wrong.
+        teachers: Whose answers are learnt beside the labels; ``None``: nobody's.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ClassificationTask(LightningModule):
         framing: Framing,
         statistics: InputStatistics,
         paths: list[str],
+        teachers: Teachers | None = None,
     ) -> None:
         super().__init__()
         self.network, self.loss, self.settings = network, loss, settings
@@ -67,6 +70,7 @@ class ClassificationTask(LightningModule):
             statistics,
             paths,
         )
+        self.teachers = teachers  # no module: neither trained nor part of a checkpoint
         # The running statistics of batch normalisation belong to the weights: they are averaged with them.
         self.averaged = (
             AveragedModel(network, multi_avg_fn=_Ema(settings.ema), use_buffers=True)
@@ -100,8 +104,13 @@ class ClassificationTask(LightningModule):
             canvas, self.augmentation, self.framing.size, seeds=picture_seeds(seed, epoch, batch.positions)
         )
         inputs = normalise(pictures, self.settings.normalisation, self.statistics)
-        logits = self.network(inputs, batch.images, derive_seed(seed, epoch, number))
+        firing = derive_seed(seed, epoch, number)
+        logits = self.network(inputs, batch.images, firing)
         loss: Tensor = self.loss(logits, batch.labels)
+        if self.teachers is not None:
+            answer = self.teachers.answer(pictures, batch.images, firing)
+            learnt = distance(logits, answer, self.teachers.temperature)
+            loss = torch.lerp(loss, learnt, self.settings.distill)
         if not torch.isfinite(loss):
             self._give_up(batch, number, loss.item())
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))

@@ -25,13 +25,14 @@ from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.cells.source import known_sources
 from leukonca.cells.splits import PARTS
-from leukonca.errors import DataError, LeukoncaError, TrainingError
+from leukonca.errors import DataError, LeukoncaError, SettingError, TrainingError
 from leukonca.learning.adaptation import SOURCE_CELLS, can_adapt, describe
 from leukonca.learning.augmentation import preset as augmentation_preset
 from leukonca.learning.balance import class_weights
 from leukonca.learning.batches import Cells, CellsModule
 from leukonca.learning.bundle import save_bundle
 from leukonca.learning.callbacks import AtomicCheckpoints, History, Patience, Progress
+from leukonca.learning.distillation import Teachers, described, load_teachers
 from leukonca.learning.division import divide, with_classes
 from leukonca.learning.losses import make_loss
 from leukonca.learning.networks import build, require_buildable
@@ -90,8 +91,9 @@ def train(
     run.create()
     try:
         return _begin(run, manifest, cache, progress=progress)
-    except LeukoncaError:
-        if not (out / "cells.csv").is_file():
+    except LeukoncaError as error:
+        begun = any((out / name).is_file() for name in ("history.csv", "resume.ckpt"))
+        if not (out / "cells.csv").is_file() or (isinstance(error, SettingError) and not begun):
             # The data do not fit the settings: leave the folder free for the next attempt.
             shutil.rmtree(out, ignore_errors=True)
         raise
@@ -172,6 +174,14 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         return Cells(prepared.pictures, images, rows, labels)
 
     training, validation = part("train"), part("val")
+    held_out = np.concatenate([validation.rows, part("test").rows])
+    teachers = load_teachers(
+        settings.teachers,
+        settings.distill_temperature,
+        classes=classes,
+        framing=settings.framing(),
+        held_out=images[held_out],
+    )
     statistics = input_statistics(training.blocks())
     # Only the start weights come from a stream, and that stream is put back as it was.
     with torch.random.fork_rng(devices=[]):
@@ -193,6 +203,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         settings.framing(),
         statistics,
         frame["path"].tolist(),
+        teachers,
     )
     module = CellsModule(
         training, validation, batch=settings.batch, seed=settings.seed, balance=settings.balance
@@ -214,7 +225,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
             normalisation=settings.normalisation,
             statistics=statistics,
             loss=settings.loss,
-            provenance=_provenance(run, manifest, row),
+            provenance=_provenance(run, manifest, row, teachers),
             seen_training=np.sort(images[training.rows]),
             seen_validation=np.sort(images[validation.rows]),
         )
@@ -280,7 +291,9 @@ def _describe_features(run: Run, training: Cells) -> None:
     save_bundle(described, run.folder / "best.safetensors")
 
 
-def _provenance(run: Run, manifest: Manifest, row: dict[str, float]) -> dict[str, Any]:
+def _provenance(
+    run: Run, manifest: Manifest, row: dict[str, float], teachers: Teachers | None
+) -> dict[str, Any]:
     frame, settings = manifest.frame, run.settings
     counts = pd.crosstab(frame["label"], frame["split"])
     known = [source for name, source in known_sources().items() if name in set(frame["source"])]
@@ -296,6 +309,7 @@ def _provenance(run: Run, manifest: Manifest, row: dict[str, float]) -> dict[str
         "epoch": int(row["epoch"]),
         "validation": {name: row[f"val/{name}"] for name in ("loss", "accuracy", "macro_f1")},
         "settings": settings.to_dict(),
+        **({"teachers": described(teachers)} if teachers else {}),
         "precision": run.precision,
         "versions": versions(settings.architecture()),
     }
