@@ -11,7 +11,7 @@ from micro import micro, write_cells
 from leukonca.errors import SettingError
 from leukonca.learning.distillation import Teachers, distance, load_teachers
 from leukonca.learning.run import Run
-from leukonca.learning.settings import Settings
+from leukonca.learning.settings import ArchitectureChanges, Settings
 from leukonca.learning.training import train
 
 
@@ -96,7 +96,7 @@ def test_teachers_change_what_is_learnt(cells: str, teacher: Run, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"crop": 0.9}, "sees its pictures as .*; train the teacher with the student's size"),
+        ({"crop": 0.9}, "sees its pictures as .*; train the teacher with the student's fit"),
         ({"seed": 7}, "was trained on .* cells that this run holds out"),
     ],
 )
@@ -106,6 +106,18 @@ def test_a_teacher_that_does_not_fit_is_refused_and_leaves_no_folder(
     with pytest.raises(SettingError, match=message):
         train([cells], tmp_path / "run", micro(teachers=(file_of(teacher),), **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_another_size_sees_the_picture_resized(cells: str, teacher: Run, tmp_path: Path) -> None:
+    larger = ArchitectureChanges(size=32, patch=2, channels=16, hidden=8, steps=3, head_hidden=8)
+    run = train([cells], tmp_path / "run", micro(teachers=(file_of(teacher),), change=larger, epochs=1))
+    assert run.model().framing.size == 32
+    model = teacher.model()
+    flat = torch.full((1, 3, 32, 32), 0.4)
+    flat[:, 1] = 0.7
+    small, ids = flat[:, :, :16, :16], torch.tensor([5])
+    answers = [Teachers([model], 1.0).answer(pictures, ids, 0) for pictures in (flat, small)]
+    torch.testing.assert_close(answers[0], answers[1])
 
 
 def test_other_classes_are_refused(teacher: Run) -> None:

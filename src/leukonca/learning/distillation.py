@@ -8,6 +8,7 @@ a temperature, so that it learns which mistakes are near.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Teachers:
     """Trained models that answer together, with the mean of their probabilities.
 
     Args:
-        models: Of the same classes and framing; at least one.
+        models: Of the same classes and, but for the size, the same framing; at least one.
         temperature: What their logits are divided by, above 0.
     """
 
@@ -44,14 +45,18 @@ class Teachers:
         """Return softened probabilities, float32 [B, K].
 
         Args:
-            pictures: As the student sees them, before any normalisation, float32 [B, 3, S, S] in [0, 1].
+            pictures: As the student sees them, before any normalisation, float32 [B, 3, S, S] in [0, 1]; a
+                teacher of another size gets them resized.
             images: Identities of the pictures, int64 [B].
             seed: Firing seed, for teachers that are automata.
         """
         answers = []
         for model in self.models:
-            network = model.network.to(pictures.device)
-            logits = network(normalise(pictures, model.normalisation, model.statistics), images, seed)
+            network, size = model.network.to(pictures.device), model.framing.size
+            seen = pictures
+            if size != pictures.shape[-1]:
+                seen = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
+            logits = network(normalise(seen, model.normalisation, model.statistics), images, seed)
             answers.append(F.softmax(logits.float() / self.temperature, dim=1))
         return torch.stack(answers).mean(0)
 
@@ -84,7 +89,7 @@ def load_teachers(
         files: Model files.
         temperature: See :class:`Teachers`.
         classes: The student's.
-        framing: The student's: teachers see the same pictures.
+        framing: The student's: teachers see the same part of the same pictures.
         held_out: Identities of the student's validation and test cells, int64 [n]. A teacher that was trained
             on one of them would pass on what it knows of it.
 
@@ -102,10 +107,10 @@ def load_teachers(
                 f"teachers: {file} knows the classes {', '.join(model.classes)}, the student is to learn "
                 f"{', '.join(classes)}; train the teacher on the same classes"
             )
-        if model.framing != framing:
+        if replace(model.framing, size=framing.size) != framing:
             raise SettingError(
                 f"teachers: {file} sees its pictures as {model.framing}, the student as {framing}; train the "
-                "teacher with the student's size, fit, crop, reach and colour"
+                "teacher with the student's fit, crop, reach and colour"
             )
         if model.loss == "bce":
             raise SettingError(f"teachers: {file} was trained with loss='bce', and gives no distribution")
