@@ -80,6 +80,14 @@ def experiments() -> dict[str, Experiment]:
         for size in (64, 128):
             settings = replace(short, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size))
             known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", settings)
+    # What small automata learn from: the network that carries over best, trained on wider variation.
+    wide = replace(ROBUST, augmentation="laboratories_wide")
+    teacher = replace(wide, preset="resnet18", learning_rate=1e-3, epochs=16, change=ArchitectureChanges(size=64))
+    known["teacher-resnet18"] = Experiment("resnet18 as a teacher", teacher)
+    taught = replace(wide, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
+    known["eight-base-taught"] = Experiment("base, taught by resnet18", taught)
+    known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", replace(taught, preset="tiny"))
+    known["eight-base-wide"] = Experiment("base, wider variation", wide)
     few = replace(ROBUST, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
     for name, changes in ABLATIONS.items():
         known[f"ablation-{name}"] = Experiment(f"ablation: {name}", replace(few, **changes))
@@ -92,6 +100,7 @@ def experiments() -> dict[str, Experiment]:
 
 
 BASELINE_EPOCHS = 10
+RUNS = "runs/experiments"
 ABLATION_CELLS, ABLATION_EPOCHS = 400, 14
 ABLATIONS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -194,7 +203,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name them all")
     parser.add_argument("--cells", type=Path, help="folder with acevedo20, bccd, bcisc and zheng")
     parser.add_argument("--away", nargs="*", default=list(AWAY), help="laboratories to test in")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")
+    parser.add_argument("--runs", type=Path, default=ROOT / RUNS)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "experiments")
     options = parser.parse_args()
     if options.list:

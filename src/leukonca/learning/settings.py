@@ -55,7 +55,8 @@ class Settings:
             nucleus to one absorbance.
         reach: For ``fit="cell"``: from the middle to the side, in radii of the nucleus, 1 to 20.
         normalisation: ``training``: mean and s.d. of the training cells; ``picture``: of each picture itself.
-        augmentation: ``none``, ``paper``, ``light``, ``standard``, ``strong`` or ``laboratories``.
+        augmentation: ``none``, ``paper``, ``light``, ``standard``, ``strong``, ``laboratories``
+            or ``laboratories_wide``.
         loss: ``cross_entropy``, ``bce`` (the paper) or ``focal``.
         label_smoothing: Of ``cross_entropy``, in [0, 1).
         focal_gamma: Of ``focal``, at least 0.

@@ -141,10 +141,27 @@ PRESETS: Final[Mapping[str, Augmentation]] = MappingProxyType(
             blue_loss=0.5,
             cut=0.3,
         ),
+        # The same with more difference in chemistry and gradation: takes longer to learn.
+        "laboratories_wide": Augmentation(
+            scale=0.25,
+            shift=0.08,
+            brightness=0.05,
+            contrast=0.0,
+            saturation=0.0,
+            hue=0.0,
+            stain=0.8,
+            blur=2.0,
+            noise=0.03,
+            gamma=0.5,
+            crosstalk=0.12,
+            blue_loss=0.5,
+            cut=0.3,
+        ),
     }
 )
 """``none``; ``paper`` (rotation and mirror); ``light``; ``standard``; ``strong`` (another chemistry, scale
-and focus); ``laboratories`` (for cells framed by ``fit="cell"``: also other cameras, and cut pictures)."""
+and focus); ``laboratories`` (for cells framed by ``fit="cell"``: also other cameras, and cut pictures);
+``laboratories_wide`` (the same, with more difference in chemistry and gradation)."""
 
 
 def preset(name: str) -> Augmentation:
