@@ -10,7 +10,6 @@ template <class Format>
 class Backward {
  public:
   using Number = typename Format::Number;
-  using Lane = typename Format::Lane;
 
   explicit Backward(const Job& job)
       : job_(job),
@@ -35,12 +34,14 @@ class Backward {
         for (int step = job_.last - 1; step >= job_.first; --step)
           tape = this->step(picture, step, band, at<float>(job_.gradient) + picture * size, room, tape);
       }
+      room.hidden_weight.finish();
+      room.update.finish();
     }
     for (const Room& room : rooms_) {
       add(room.filters, job_.filters_gradient);
-      add(room.hidden_weight, job_.hidden_weight_gradient);
+      add(room.hidden_weight.sums(), job_.hidden_weight_gradient);
       add(room.hidden_bias, job_.hidden_bias_gradient);
-      add(room.update, job_.update_gradient);
+      add(room.update.sums(), job_.update_gradient);
     }
   }
 
@@ -53,19 +54,18 @@ class Backward {
           state_gradient(static_cast<size_t>(kBlock) * deep(channels)),
           hidden_gradient(waiting_blocks(columns) * kBlock * hidden),
           seen_gradient(kBlock * 3 * channels),
-          joined_seen(kBlock * 3 * channels),
-          joined_state_gradient(kBlock * channels),
-          joined_hidden(kBlock * hidden),
-          joined_hidden_gradient(kBlock * hidden),
           filters(20 * channels),
-          hidden_weight(hidden * 3 * channels),
+          hidden_weight(static_cast<int>(hidden), static_cast<int>(3 * channels)),
           hidden_bias(hidden),
-          update(channels * hidden) {}
+          update(static_cast<int>(channels), static_cast<int>(hidden)) {}
     Buffer<int> sites;
     Buffer<Number> seen, state_gradient, hidden_gradient;
     Buffer<float> seen_gradient;
-    Buffer<Lane> joined_seen, joined_state_gradient, joined_hidden, joined_hidden_gradient;
-    Buffer<float> filters, hidden_weight, hidden_bias, update;  // this thread's sums
+    // This thread's sums.
+    Buffer<float> filters;
+    OuterSums<Format> hidden_weight;
+    Buffer<float> hidden_bias;
+    OuterSums<Format> update;
     Neighbourhoods near;
   };
 
@@ -104,9 +104,7 @@ class Backward {
           through_update(band, offsets, number, gradient, active, slot(block), room);
           room.near.find(band, sites + block * kBlock, number);
           perceive<Format>(band, room.near, at<float>(job_.filters), room.seen.data());
-          const Joined<Format> seen(room.seen.data(), number, 3 * channels, deep(3 * channels), room.joined_seen.data());
-          add_outer<Format>(hidden, 3 * channels, number, slot(block), hidden, room.joined_hidden_gradient.data(), seen,
-                            room.hidden_weight.data());
+          room.hidden_weight.add(number, slot(block), hidden, room.seen.data(), deep(3 * channels));
         },
         [&](int block, int number) {
           from_hidden_.multiply(number, slot(block), hidden, [&](int row, int column, Vec value) {
@@ -132,9 +130,7 @@ class Backward {
       float* bias = room.hidden_bias.data() + column;
       store(bias, load(bias) + value);
     });
-    const Joined<Format> right(active, number, hidden, hidden, room.joined_hidden.data());
-    add_outer<Format>(channels, hidden, number, room.state_gradient.data(), deep(channels),
-                      room.joined_state_gradient.data(), right, room.update.data());
+    room.update.add(number, room.state_gradient.data(), deep(channels), active, hidden);
   }
 
   // From the gradient of what some sites see to that of the states around them, and of the filters.

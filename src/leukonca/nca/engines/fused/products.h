@@ -148,76 +148,88 @@ int lanes_of(int count) {
   return (count + Format::kPerLane - 1) / Format::kPerLane;
 }
 
-// Some sites as one side of a sum over them: lanes, each of kPerLane neighbouring sites.
+// sums[m, n] += Σ over sites of left[site, m] · right[site, n]; m and n are multiples of kPad. What is summed over
+// are blocks of sites. With tiles some blocks are gathered first, since to load and store the sums takes longer
+// than to multiply one block.
 template <class Format>
-struct Joined {
+class OuterSums {
   using Lane = typename Format::Lane;
   using Number = typename Format::Number;
-  const Lane* lanes;
-  long stride;  // between rows
 
-  // Of [count, width] numbers with rows `apart` numbers apart. A row of the result is of the same sites, a column
-  // of the same number. Written, if need be, to `room`, which holds kBlock · width numbers.
-  Joined(const Number* rows, int count, int width, long apart, Lane* room) {
+ public:
+  OuterSums(int m, int n) : m_(m), n_(n), sums_(static_cast<size_t>(m) * n) {
+    if (Format::kPerLane == 1) return;  // rows are taken as they are
+    left_ = Buffer<Lane>(static_cast<size_t>(kGathered) * m);
+    right_ = Buffer<Lane>(static_cast<size_t>(kGathered) * n);
+  }
+
+  // Adds `count` sites, at most kBlock: left [count, m] and right [count, n], rows so many numbers apart.
+  void add(int count, const Number* left, long left_apart, const Number* right, long right_apart) {
+    const int lanes = lanes_of<Format>(count);
     if constexpr (Format::kPerLane == 1) {
-      lanes = rows, stride = apart;
+      add_vectors(left, left_apart, right, right_apart, lanes);
     } else {
-      for (int i = 0; i < lanes_of<Format>(count); ++i)
-        for (int j = 0; j < width; j += kWidth)
-          Format::store_lanes(room + static_cast<long>(i) * width + j, pair(rows + j, 2 * i, count, apart));
-      lanes = room, stride = width;
+      for (int i = 0; i < lanes; ++i)
+        for (int j = 0; j < n_; j += kWidth)
+          Format::store_lanes(right_.data() + static_cast<long>(filled_ + i) * n_ + j, pair(right + j, 2 * i, count, right_apart));
+#if defined(LEUKONCA_TILES)
+      if (tiles_work()) {
+        for (int i = 0; i < lanes; i += kTileSide)
+          for (int j = 0; j < m_; j += kWidth) {
+            __m512i pairs[kTileSide];
+            for (int k = 0; k < kTileSide; ++k) pairs[k] = pair(left + j, 2 * (i + k), count, left_apart);
+            transpose(pairs, left_.data() + static_cast<long>(j) * kGathered + filled_ + i, kGathered);
+          }
+        filled_ += lanes;
+        if (filled_ + kBlock / 2 > kGathered) finish();
+        return;
+      }
+#endif
+      for (int i = 0; i < lanes; ++i)
+        for (int j = 0; j < m_; j += kWidth)
+          Format::store_lanes(left_.data() + static_cast<long>(i) * m_ + j, pair(left + j, 2 * i, count, left_apart));
+      add_vectors(left_.data(), m_, right_.data(), n_, lanes);
     }
   }
 
+  // To be called before the sums are read, by the thread that added.
+  void finish() {
 #if defined(LEUKONCA_TILES)
-  // The same with rows and columns exchanged, for the left side of tiles.
-  static Joined turned(const Number* rows, int count, int width, long apart, Lane* room) {
-    for (int i = 0; i < lanes_of<Format>(count); i += kTileSide)
-      for (int j = 0; j < width; j += kWidth) {
-        __m512i pairs[kTileSide];
-        for (int k = 0; k < kTileSide; ++k) pairs[k] = pair(rows + j, 2 * (i + k), count, apart);
-        transpose(pairs, room + static_cast<long>(j) * (kBlock / 2) + i, kBlock / 2);
-      }
-    return Joined(room, kBlock / 2);
-  }
+    if (!filled_) return;
+    runs(n_ / kWidth, [&](int first, int width) {
+      for (int row = 0; row < m_; row += 2 * kTileSide)
+        add_tiles(row + kTileSide < m_ ? 2 : 1, width,
+                  reinterpret_cast<const char*>(left_.data() + static_cast<long>(row) * kGathered), 4L * kGathered,
+                  reinterpret_cast<const char*>(right_.data() + first * kWidth), 4L * n_, 4L * n_ * kTileSide,
+                  filled_ / kTileSide, reinterpret_cast<char*>(sums_.data() + static_cast<long>(row) * n_ + first * kWidth),
+                  4L * n_, true);
+    });
+    filled_ = 0;
 #endif
+  }
+
+  const Buffer<float>& sums() const { return sums_; }
 
  private:
-  Joined(const Lane* lanes, long stride) : lanes(lanes), stride(stride) {}
+  // Lanes of the sites that are gathered: of four blocks, with tiles.
+  static constexpr int kGathered = (kDeepPad > kPad ? 4 : 1) * kBlock / 2;
 
   static typename Format::LaneVec pair(const Number* rows, int site, int count, long apart) {
     return Format::join(site < count ? rows + site * apart : nullptr, site + 1 < count ? rows + (site + 1) * apart : nullptr);
   }
-};
 
-// sums[m, n] += Σ over `count` sites of left[site, m] · right[site, n]; m and n are multiples of kPad. The left side
-// has rows left_apart numbers apart and gets room as Joined does.
-template <class Format>
-void add_outer(int m, int n, int count, const typename Format::Number* left, long left_apart,
-               typename Format::Lane* left_room, const Joined<Format>& right, float* sums) {
-  const int lanes = lanes_of<Format>(count);
-#if defined(LEUKONCA_TILES)
-  if constexpr (Format::kPerLane == 2) {
-    if (tiles_work()) {
-      const auto turned = Joined<Format>::turned(left, count, m, left_apart, left_room);
-      runs(n / kWidth, [&](int first, int width) {
-        for (int row = 0; row < m; row += 2 * kTileSide)
-          add_tiles(row + kTileSide < m ? 2 : 1, width, reinterpret_cast<const char*>(turned.lanes + row * turned.stride),
-                    4 * turned.stride, reinterpret_cast<const char*>(right.lanes + first * kWidth), 4 * right.stride,
-                    4 * right.stride * kTileSide, lanes / kTileSide,
-                    reinterpret_cast<char*>(sums + static_cast<long>(row) * n + first * kWidth), 4L * n, true);
-      });
-      return;
-    }
+  void add_vectors(const Lane* left, long left_stride, const Lane* right, long right_stride, int lanes) {
+    runs(n_ / kWidth, [&](int first, int width) {
+      for (int row = 0; row < m_; row += kTileRows)
+        tile_of<Format>(width, left + row, 1, left_stride, right + first * kWidth, right_stride, lanes,
+                        [&](int r, int column, Vec value) {
+                          float* to = sums_.data() + static_cast<long>(row + r) * n_ + first * kWidth + column;
+                          store(to, load(to) + value);
+                        });
+    });
   }
-#endif
-  const Joined<Format> joined(left, count, m, left_apart, left_room);
-  runs(n / kWidth, [&](int first, int width) {
-    for (int row = 0; row < m; row += kTileRows)
-      tile_of<Format>(width, joined.lanes + row, 1, joined.stride, right.lanes + first * kWidth, right.stride, lanes,
-                      [&](int r, int column, Vec value) {
-                        float* to = sums + static_cast<long>(row + r) * n + first * kWidth + column;
-                        store(to, load(to) + value);
-                      });
-  });
-}
+
+  int m_, n_, filled_ = 0;
+  Buffer<float> sums_;
+  Buffer<Lane> left_, right_;
+};
