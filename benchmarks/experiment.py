@@ -85,7 +85,7 @@ def experiments() -> dict[str, Experiment]:
     teacher = replace(wide, preset="resnet18", learning_rate=1e-3, epochs=16, change=ArchitectureChanges(size=64))
     known["teacher-resnet18"] = Experiment("resnet18 as a teacher", teacher)
     taught = replace(wide, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
-    known["eight-base-taught"] = Experiment("base, taught by resnet18", taught)
+    known["eight-base-taught"] = Experiment("base, taught by resnet18", replace(taught, epochs=24))
     known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", replace(taught, preset="tiny"))
     known["eight-base-wide"] = Experiment("base, wider variation", wide)
     few = replace(ROBUST, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
