@@ -66,11 +66,13 @@ class Model:
         name: What reports call it.
         trained: The network with its preprocessing and provenance.
         run: The run that it comes from, where it was loaded from one.
+        file: The file that it comes from; what explanations need is looked for beside it.
     """
 
     name: str
     trained: TrainedModel
     run: Run | None = None
+    file: Path | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -256,18 +258,19 @@ def load(path: PathLike) -> Model:
     """
     source = Path(path)
     if not source.exists() and not source.suffix and source.name == os.fspath(path):
-        return Model(source.name, load_bundle(find_shipped(source.name).file))
+        shipped = find_shipped(source.name).file
+        return Model(source.name, load_bundle(shipped), file=shipped)
     if Run.is_run(source):
         run = Run.open(source)
         if not (source / "best.safetensors").is_file():
             raise ModelError(f"{source}: this run has no model yet, no epoch has finished; resume it first")
-        return Model(source.name or str(source), run.model(), run)
+        return Model(source.name or str(source), run.model(), run, source / "best.safetensors")
     if source.is_dir():
         raise ModelError(f"{source}: is a folder, but not that of a training run; name a model file")
     # A run's own file names say nothing; the run's does.
     of_run = source.stem in ("best", "last") and Run.is_run(source.parent)
     name = f"{source.absolute().parent.name} ({source.stem})" if of_run else source.stem
-    return Model(name, load_bundle(source))
+    return Model(name, load_bundle(source), file=source)
 
 
 @dataclass(frozen=True, eq=False)

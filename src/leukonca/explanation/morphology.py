@@ -35,7 +35,7 @@ from leukonca.explanation.features import vectors_of
 from leukonca.explanation.storage import load_parts, require_same_model, save_parts
 from leukonca.learning.trained import TrainedModel
 
-__all__ = ["AttributeReading", "Morphology", "Probe", "Reading", "log_odds"]
+__all__ = ["AttributeReading", "Morphology", "Probe", "Reading", "attribute_title", "log_odds"]
 
 _KIND: Final = "probes of morphology"
 # What the attributes of WBCAtt are called in a sentence: part of the cell, and how a value is said.
@@ -54,6 +54,12 @@ _PARTS: Final[dict[str, tuple[str, str]]] = {
 }
 
 Floats = npt.NDArray[np.float64]
+
+
+def attribute_title(attribute: str) -> str:
+    """Return the name of an attribute for people, such as ``Nucleus shape``."""
+    words = attribute.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
 
 
 def log_odds(scores: Floats, chosen: npt.ArrayLike) -> Floats:
