@@ -16,6 +16,7 @@ def test_what_lies_beside_the_model_is_found(tmp_path: Path) -> None:
     file, trained = tmp_path / "my.best.safetensors", runs.model()
     assert probes_file(file) == tmp_path / "my.best.probes.safetensors"
     assert index_file(file) == tmp_path / "my.best.cells.safetensors"
+    assert probes_file("model.v2") == Path("model.v2.probes.safetensors")
     assert find_index(trained, file, None) is None
     assert find_probes(trained, None, None) is None
     index_cells(trained, runs.run().manifest, seeds=1, per_class=1).save(index_file(file))

@@ -96,6 +96,7 @@ def cell_page(
         "outline": cell.outline,
         "reading": cell.reading,
         "words": _words(cell, morphology),
+        "described": morphology.described if morphology else (),
         "neighbours": _neighbours(cell, model, index),
         "facts": facts,
         "hash": cell.hash,

@@ -33,12 +33,17 @@ Kept = TypeVar("Kept", Morphology, CellIndex)
 
 def probes_file(model: PathLike) -> Path:
     """Return where the probes of a model file are looked for."""
-    return Path(model).with_suffix(_PROBES + _SUFFIX)
+    return _beside(model, _PROBES)
 
 
 def index_file(model: PathLike) -> Path:
     """Return where the index of a model file is looked for."""
-    return Path(model).with_suffix(_CELLS + _SUFFIX)
+    return _beside(model, _CELLS)
+
+
+def _beside(model: PathLike, kind: str) -> Path:
+    # Not with_suffix, which would take "v2" off a file called "model.v2".
+    return Path(model).with_name(Path(model).name.removesuffix(_SUFFIX) + kind + _SUFFIX)
 
 
 def find_probes(model: TrainedModel, file: Path | None, named: PathLike | None) -> Morphology | None:

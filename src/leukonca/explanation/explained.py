@@ -94,7 +94,8 @@ class CellExplanation:
         channels: The paper's explanation of the same logit, for one picture.
         evolution: The channels that speak most for the class, and all probabilities, over the steps.
         outline: The mask of cell and nucleus.
-        reading: The cell in words; ``None`` without probes.
+        reading: The cell in words; ``None`` without probes, or where these know no cells of the type that it
+            is called.
         neighbours: Similar cells; ``None`` without an index.
     """
 
@@ -212,7 +213,7 @@ class Explainer:
             evolution=evolve(self.model, framed, image, channels=channels.order[0, :top].tolist()),
             outline=segment(self.model, [picture])[0],
             reading=self.morphology.read(self.model, framed[None], images, [chosen])[0]
-            if self.morphology and self.network.pooled_length
+            if self.morphology and self.morphology.describes(self.model.classes[call.winner])
             else None,
             neighbours=self.index.nearest(self.model, framed[None], [hash_], NEIGHBOURS)[0]
             if self.index
