@@ -23,7 +23,7 @@ from leukonca.explanation.automaton import automaton_of, require_seeds
 from leukonca.explanation.channels import ChannelExplanation, explain_channels
 from leukonca.explanation.evolution import Evolution, evolve
 from leukonca.explanation.morphology import Morphology, Reading
-from leukonca.explanation.relevance import SEEDS, Relevance, relevance
+from leukonca.explanation.relevance import PATCH, SEEDS, Relevance, relevance_of_classes
 from leukonca.explanation.relevance_head import require_explainable
 from leukonca.explanation.segmentation import Segmentation, segment
 from leukonca.explanation.similar import CellIndex, Neighbour
@@ -174,6 +174,8 @@ class Explainer:
         self.network = automaton_of(model, "an explanation")
         require_explainable(self.network)
         self.model, self.seeds, self.morphology, self.index = model, seeds, morphology, index
+        # Some pictures cannot be halved into patches of the usual size.
+        self.patch = next(one for one in (PATCH, 5, 3, 2, 1) if model.framing.size % one == 0)
         self.explained = None if explained is None else _number(model, explained)
         self.against = None if against is None else _number(model, against)
         if explained is not None and explained == against:
@@ -193,8 +195,11 @@ class Explainer:
         framed, image = frame(picture, self.model.framing), image_id(hash_)
         chosen, other = self._classes(call)
         inputs, ids = self.model.normalised(framed[None]), self._tensor(image)
+        both = torch.cat((self._tensor(chosen), self._tensor(other)))[:, None]
+        found, of_other = relevance_of_classes(
+            self.network, inputs, ids, both, seeds=self.seeds, patch=self.patch
+        )
         logit = Target("logit", self._tensor(chosen))
-        contrast = Target("class", self._tensor(chosen), self._tensor(other))
         top = min(TOP, self.network.architecture.channels)
         channels = explain_channels(self.network, inputs, ids, logit, top=top)
         images = np.array([image], dtype=np.int64)
@@ -207,8 +212,8 @@ class Explainer:
             call=call,
             explained=chosen,
             against=other,
-            relevance=relevance(self.network, inputs, ids, logit, seeds=self.seeds),
-            contrast=relevance(self.network, inputs, ids, contrast, seeds=self.seeds),
+            relevance=found,
+            contrast=found.minus(of_other),
             channels=channels,
             evolution=evolve(self.model, framed, image, channels=channels.order[0, :top].tolist()),
             outline=segment(self.model, [picture])[0],
