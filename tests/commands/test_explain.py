@@ -13,8 +13,9 @@ import pytest
 import runs
 from explanation.scenes import smear
 from learning.micro import save
+from leukonca import api
 from leukonca.commands import main
-from leukonca.explanation import explained_files
+from leukonca.explanation.explained_files import ExplainedCell
 from leukonca.explanation.similar import index_cells
 
 FAST = ("--seeds", 1, "--no-animation")
@@ -159,17 +160,29 @@ def test_similar_cells_are_shown_where_there_is_an_index(tmp_path: Path) -> None
 def test_an_interruption_keeps_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = explained_files.explain_files
+    whole = api.explain_files
 
-    def some(*args: Any, **options: Any) -> Iterator[explained_files.ExplainedCell]:
+    def some(*args: Any, **options: Any) -> Iterator[ExplainedCell]:
         for number, cell in enumerate(whole(*args, **options)):
             if number == 1:
                 raise KeyboardInterrupt
             yield cell
 
-    monkeypatch.setattr(explained_files, "explain_files", some)
+    monkeypatch.setattr(api, "explain_files", some)
     paths, out = scenes(tmp_path / "cells", 3), tmp_path / "out"
     assert explain(*paths, "--out", out, *FAST) == 130
     assert f"interrupted; 1 of 3 files are done and in {out / 'index.html'}" in capsys.readouterr().err
     assert pd.read_csv(out / "cells.csv")["path"].tolist() == paths[:1]
     assert "2\N{NO-BREAK SPACE}files not looked at" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_an_interruption_before_the_first_file_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*_: Any, **__: Any) -> Iterator[ExplainedCell]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "explain_files", none)
+    assert explain(*scenes(tmp_path / "cells", 1), "--out", tmp_path / "out") == 130
+    assert "no file was done, nothing is written" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
@@ -71,34 +72,19 @@ def run(args: Namespace) -> int:
     except DataError as error:
         raise SettingError(f"--out {error}") from None
     from leukonca import api
-    from leukonca.explanation.companions import find_index, find_probes
-    from leukonca.explanation.explained import Explainer
-    from leukonca.explanation.explained_files import explain_files
-    from leukonca.explanation.explained_folder import ExplainedFolder
 
-    model = api.load(args.model)
-    files = api.files_of(args.paths)
-    explainer = Explainer(
-        model.trained,
+    table = api.load(args.model).explain(
+        args.paths,
+        args.out,
         explained=args.explained,
         against=args.against,
         seeds=args.seeds,
-        morphology=find_probes(model.trained, model.file, args.probes),
-        index=find_index(model.trained, model.file, args.similar),
+        probes=args.probes,
+        similar=args.similar,
+        animation=not args.no_animation,
+        progress=shows_progress(args),
     )
-    folder = ExplainedFolder(args.out, explainer, name=model.name, animation=not args.no_animation)
-    interrupted = False
-    try:
-        for cell in explain_files(explainer, files, progress=shows_progress(args)):
-            folder.add(cell)
-    except KeyboardInterrupt:
-        interrupted = True
-    done = len(folder.rows)
-    if interrupted and not done:
-        raise KeyboardInterrupt("no file was done, nothing is written")
-    page = folder.write_overview(missing=len(files) - done)
-    broken = sum(bool(row["error"]) for row in folder.rows)
-    sys.stdout.write(f"{done} files, {broken} unreadable: {page}\n")
-    if interrupted:
-        raise KeyboardInterrupt(f"{done} of {len(files)} files are done and in {page}")
+    broken = int((table["error"] != "").sum())
+    page = Path(args.out) / "index.html"
+    sys.stdout.write(f"{len(table)} files, {broken} unreadable: {page}\n")
     return 1 if broken else 0
