@@ -20,6 +20,11 @@ from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.delivery.shipped import find_shipped
 from leukonca.errors import DataError, ModelError
+from leukonca.explanation.companions import find_index, find_probes
+from leukonca.explanation.explained import Explainer
+from leukonca.explanation.explained_files import explain_files
+from leukonca.explanation.explained_folder import ExplainedFolder
+from leukonca.explanation.relevance import SEEDS as RELEVANCE_SEEDS
 from leukonca.learning.adaptation import adapt as _adapt
 from leukonca.learning.adaptation import with_pooled_statistics
 from leukonca.learning.bundle import load_bundle, save_bundle
@@ -66,11 +71,13 @@ class Model:
         name: What reports call it.
         trained: The network with its preprocessing and provenance.
         run: The run that it comes from, where it was loaded from one.
+        file: The file that it comes from; what explanations need is looked for beside it.
     """
 
     name: str
     trained: TrainedModel
     run: Run | None = None
+    file: Path | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -241,6 +248,65 @@ class Model:
         )
         return Model(f"{self.name}-adapted", adapted)
 
+    def explain(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        out: PathLike,
+        *,
+        explained: str | None = None,
+        against: str | None = None,
+        seeds: int = RELEVANCE_SEEDS,
+        probes: PathLike | None = None,
+        similar: PathLike | None = None,
+        animation: bool = True,
+        progress: bool = False,
+    ) -> pd.DataFrame:
+        """Say why cells are called what they are called: a page and arrays for each, and a table.
+
+        What the folder holds says :mod:`leukonca.explanation.explained_folder`. Interrupted with Ctrl-C, it
+        holds what is done by then.
+
+        Args:
+            paths: A picture, a folder, or several of them.
+            out: Folder to write into; a page of the same name is replaced.
+            explained: The class to explain; ``None``: for each cell what it is called.
+            against: The class to hold it against; ``None``: the most probable of the others.
+            seeds: Firing seeds to average relevance over.
+            probes: Probes of morphology; ``None``: those beside the model's file, if there are any.
+            similar: Index of cells; ``None``: that beside the model's file, if there is one.
+            animation: Whether pages have a film, which takes half of their bytes.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            The table, one row a file in their order. A broken file is a row with its reason in ``error``.
+
+        Raises:
+            DataError: There is no picture, or the folder cannot be written to.
+            ModelError: The network is no automaton, or probes or index are not of this model.
+            SettingError: A class is none of the model's, or a value is out of its range.
+        """
+        files = files_of(paths)
+        explainer = Explainer(
+            self.trained,
+            explained=explained,
+            against=against,
+            seeds=seeds,
+            morphology=find_probes(self.trained, self.file, probes),
+            index=find_index(self.trained, self.file, similar),
+        )
+        folder = ExplainedFolder(out, explainer, name=self.name, animation=animation)
+        try:
+            for cell in explain_files(explainer, files, progress=progress):
+                folder.add(cell)
+        except KeyboardInterrupt:
+            done = len(folder.rows)
+            if not done:
+                raise KeyboardInterrupt("no file was done, nothing is written") from None
+            page = folder.write_overview(missing=len(files) - done)
+            raise KeyboardInterrupt(f"{done} of {len(files)} files are done and in {page}") from None
+        folder.write_overview()
+        return folder.to_frame()
+
     def save(self, path: PathLike) -> None:
         """Write the model as one file."""
         save_bundle(self.trained, path)
@@ -256,18 +322,19 @@ def load(path: PathLike) -> Model:
     """
     source = Path(path)
     if not source.exists() and not source.suffix and source.name == os.fspath(path):
-        return Model(source.name, load_bundle(find_shipped(source.name).file))
+        shipped = find_shipped(source.name).file
+        return Model(source.name, load_bundle(shipped), file=shipped)
     if Run.is_run(source):
         run = Run.open(source)
         if not (source / "best.safetensors").is_file():
             raise ModelError(f"{source}: this run has no model yet, no epoch has finished; resume it first")
-        return Model(source.name or str(source), run.model(), run)
+        return Model(source.name or str(source), run.model(), run, source / "best.safetensors")
     if source.is_dir():
         raise ModelError(f"{source}: is a folder, but not that of a training run; name a model file")
     # A run's own file names say nothing; the run's does.
     of_run = source.stem in ("best", "last") and Run.is_run(source.parent)
     name = f"{source.absolute().parent.name} ({source.stem})" if of_run else source.stem
-    return Model(name, load_bundle(source))
+    return Model(name, load_bundle(source), file=source)
 
 
 @dataclass(frozen=True, eq=False)

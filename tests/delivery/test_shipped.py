@@ -12,6 +12,7 @@ from leukonca.cells.scan import scan
 from leukonca.commands import main
 from leukonca.delivery.shipped import Shipped, find_shipped, shipped_models
 from leukonca.errors import ModelError
+from leukonca.explanation.companions import find_index, find_probes, index_file, probes_file
 
 MODELS = list(shipped_models().values())
 SECTIONS = ("Intended use", "Trained on", "At home", "Elsewhere", "Known failures", "Licence")
@@ -37,6 +38,32 @@ def test_a_model_is_loaded_by_name_and_names_cells(model: Shipped) -> None:
     named = loaded.classify(chosen["path"].tolist(), seeds=1)
     assert not any(named.errors)
     assert set(named.classes) == set(loaded.classes)
+
+
+COMPANIONS = [
+    (model, file)
+    for model in MODELS
+    for file in (probes_file(model.file), index_file(model.file))
+    if file.is_file()
+]
+
+
+@pytest.mark.parametrize(("model", "file"), COMPANIONS, ids=lambda one: one.name)
+def test_what_explanations_need_is_of_this_very_model(model: Shipped, file: Path) -> None:
+    # Made anew by tools/ship_explanations.py whenever a model is.
+    trained = leukonca.load(model.name).trained
+    assert file.stat().st_size < 1_000_000
+    if file == probes_file(model.file):
+        probes = find_probes(trained, None, file)
+        assert probes is not None
+        assert {"basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"} <= set(probes.described)
+    else:
+        index = find_index(trained, None, file)
+        assert index is not None
+        assert set(index.labels) == set(trained.classes)
+        assert index.pictures is not None
+        assert "CC BY 4.0" in index.credit
+        assert not any(Path(path).is_absolute() or ".." in Path(path).parts for path in index.paths)
 
 
 def test_a_file_of_that_name_counts_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

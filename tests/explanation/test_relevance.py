@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from leukonca.cells.decode import content_hash, decode
 from leukonca.cells.framing import frame
 from leukonca.delivery.shipped import find_shipped
 from leukonca.errors import SettingError
-from leukonca.explanation.relevance import Relevance, Rule, relevance
+from leukonca.explanation.relevance import Relevance, Rule, relevance, relevance_of_classes
 from leukonca.explanation.removal import clear_field, halves, spread_patches
 from leukonca.explanation.target import Target
 from leukonca.learning.bundle import load_bundle
@@ -226,3 +226,18 @@ def test_nothing_to_explain_is_said() -> None:
     nothing = Target("logit", torch.zeros(0, dtype=torch.int64))
     with pytest.raises(SettingError, match="there is no picture to explain"):
         relevance(lively(SMALL), pictures(0, 16), identities(0), nothing)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_several_classes_at_once_are_each_as_alone(variant: str) -> None:
+    architecture = VARIANTS[variant]
+    network, inputs, ids = lively(architecture), pictures(3, architecture.size), identities(3)
+    classes = torch.tensor([[0, 1, 2], [3, 0, 4]])
+    together = relevance_of_classes(network, inputs, ids, classes, seeds=2, batch=2)
+    alone = [relevance(network, inputs, ids, Target("logit", one), seeds=2) for one in classes]
+    contrast = relevance(network, inputs, ids, Target("class", *classes), seeds=2)
+    for found, expected in (*zip(together, alone, strict=True), (together[0].minus(together[1]), contrast)):
+        for part in fields(Relevance):
+            one, other = getattr(found, part.name), getattr(expected, part.name)
+            assert one.shape == other.shape
+            assert torch.allclose(one.float(), other.float(), atol=2e-4), part.name

@@ -83,15 +83,6 @@ def test_a_picture_without_a_cell_is_a_row_without_measures(tmp_path: Path) -> N
     assert row["error"] == ""
 
 
-def test_strange_names_stay_inside_the_folder(tmp_path: Path) -> None:
-    folder = SegmentedFolder(tmp_path / "out")
-    names = [
-        folder._name(path)
-        for path in ("x.npz::train/3", "../../up.png", "CELL.png", "cell.tif", "l" * 300 + ".png", "é.png")
-    ]
-    assert names == ["train-3.png", "up.png", "CELL.png", "cell-2.png", "l" * 100 + ".png", "é.png"]
-
-
 def test_outlines_lie_on_the_border_and_leave_the_rest(tmp_path: Path) -> None:
     picture, *_ = smear(side=96)
     (found,) = segment(model(), [picture])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import runs
 from explanation.scenes import model
@@ -16,6 +18,7 @@ from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, ModelError, SettingError
 from leukonca.explanation.features import vectors_of
 from leukonca.explanation.similar import CellIndex, index_cells
+from leukonca.explanation.storage import load_parts, save_parts
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
 
@@ -142,3 +145,58 @@ def test_a_model_that_knows_no_training_cells_takes_all() -> None:
     rows = pd.DataFrame({"path": runs.paths("test")})
     imported = replace(runs.model(), seen_training=np.empty(0, dtype=np.int64))
     assert len(index_cells(imported, Manifest(rows), seeds=1)) == 6
+
+
+def test_so_many_of_each_class_are_chosen_whatever_their_order() -> None:
+    manifest = runs.run().manifest
+    few = index_cells(runs.model(), manifest, seeds=1, per_class=2)
+    turned = index_cells(runs.model(), manifest.subset(range(len(manifest))[::-1]), seeds=1, per_class=2)
+    assert sorted(few.labels) == sorted(name for name in manifest.classes for _ in range(2))
+    assert set(few.hashes) == set(turned.hashes)
+    by_label: dict[str, list[str]] = {label: [] for label in few.labels}
+    for label, hash_ in zip(few.labels, few.hashes, strict=True):
+        by_label[label].append(hash_)
+    whole = index_cells(runs.model(), manifest, seeds=1)
+    for label, found in by_label.items():
+        every = [one for one, own in zip(whole.hashes, whole.labels, strict=True) if own == label]
+        assert sorted(found) == sorted(every)[:2]
+    with pytest.raises(SettingError, match="per_class=0 must be at least 1"):
+        index_cells(runs.model(), manifest, per_class=0)
+
+
+def test_small_pictures_come_back_as_they_were_kept(tmp_path: Path, index: CellIndex) -> None:
+    trained = runs.model()
+    kept = replace(index.with_pictures(trained.framing), credit="somebody")
+    kept.save(tmp_path / "i")
+    loaded = CellIndex.load(tmp_path / "i")
+    assert loaded.pictures == kept.pictures
+    assert loaded.credit == "somebody"
+    framed, hashes = queries(trained, runs.paths("test")[:1])
+    (nearest,) = loaded.nearest(trained, framed, hashes, 2)
+    for one in nearest:
+        assert loaded.paths[one.number] == one.path
+        assert loaded.picture_of(one, trained.framing) == index.picture_of(one, trained.framing)
+        assert Image.open(io.BytesIO(loaded.picture_of(one, trained.framing) or b"")).size == (72, 72)
+
+
+def test_a_file_that_changed_is_not_shown_for_what_it_was(tmp_path: Path, index: CellIndex) -> None:
+    trained = runs.model()
+    framed, hashes = queries(trained, runs.paths("test")[:1])
+    (nearest,) = index.nearest(trained, framed, hashes, 1)
+    for path in (runs.paths("test")[0], str(tmp_path / "none.png")):
+        moved = replace(index, paths=(path,) * len(index))
+        assert moved.picture_of(replace(nearest[0], path=path), trained.framing) is None
+        with pytest.raises(DataError, match="is no longer the picture that was indexed"):
+            moved.with_pictures(trained.framing)
+
+
+def test_small_pictures_that_are_not_whole_are_refused(tmp_path: Path, index: CellIndex) -> None:
+    with pytest.raises(ModelError, match="has 1 small pictures"):
+        replace(index, pictures=(b"x",))
+    kept = index.with_pictures(runs.model().framing)
+    kept.save(tmp_path / "i")
+    note, arrays = load_parts(tmp_path / "i", "index of cells", "an index")
+    arrays["picture_ends"] = arrays["picture_ends"][:-1]
+    save_parts(tmp_path / "j", "index of cells", note, arrays)
+    with pytest.raises(ModelError, match="small pictures are not whole"):
+        CellIndex.load(tmp_path / "j")

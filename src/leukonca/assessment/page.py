@@ -53,15 +53,16 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,}{_GAP}{one if number == 1 else many or one + 's'}"
 
 
-def render(template: str, context: Mapping[str, Any]) -> bytes:
-    """Return the page of a template of this package; everything put into it is escaped.
+def render(template: str, context: Mapping[str, Any], package: str = "leukonca.assessment") -> bytes:
+    """Return the page of a template of a package; everything put into it is escaped.
 
     Args:
         template: File name below ``templates/``.
         context: What the template names; a name that is missing is an error, not a gap in the page.
+        package: The package that has the folder ``templates``.
     """
     environment = Environment(
-        loader=PackageLoader("leukonca.assessment", "templates"),
+        loader=PackageLoader(package, "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -2,7 +2,8 @@
 
 Each is a model file and its card, ``NAME.safetensors`` and ``NAME.md``, in the folder ``models`` beside
 this module. The card says what it was trained on, how good it is at home and elsewhere, what it is for, and
-where it fails.
+where it fails. Beside a model may stand what explanations need: probes of morphology and an index of cells,
+under the names that :mod:`leukonca.explanation.companions` gives them.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def shipped_models() -> dict[str, Shipped]:
     """Return the models of the package by name, in alphabetical order."""
     folder = Path(str(resources.files("leukonca"))) / "delivery" / "models"
     return {
-        file.stem: Shipped(file.stem, file, file.with_suffix(".md").read_text(encoding="utf-8"))
-        for file in sorted(folder.glob("*.safetensors"))
+        card.stem: Shipped(card.stem, card.with_suffix(".safetensors"), card.read_text(encoding="utf-8"))
+        for card in sorted(folder.glob("*.md"))
     }
 
 

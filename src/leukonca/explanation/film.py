@@ -23,7 +23,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -32,7 +32,7 @@ from leukonca.explanation.evolution import Evolution
 from leukonca.vocabulary import CELL_TYPES
 from leukonca.writing import write_bytes
 
-__all__ = ["Animation", "animate", "film_strip", "shown_steps"]
+__all__ = ["Animation", "animate", "colour_of", "film_strip", "named_classes", "shown_steps"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,9 +61,19 @@ def _limits(evolution: Evolution) -> npt.NDArray[np.float64]:
     return np.maximum(limits, 1e-6)
 
 
-def _colour(name: str, number: int) -> str:
+def colour_of(name: str, number: int) -> str:
+    """Return the colour of a class, ``#rrggbb``: the vocabulary's, or one of ten for a user's own name."""
     kind = CELL_TYPES.get(name)
-    return kind.colour if kind else f"C{number % 10}"
+    return kind.colour if kind else to_hex(f"C{number % 10}")
+
+
+def named_classes(mean: npt.NDArray[np.float64]) -> list[int]:
+    """Return the classes whose curves are drawn with a name, from the one that ever was most probable.
+
+    Args:
+        mean: float64 [T + 1, K], probabilities after every step.
+    """
+    return [int(k) for k in np.argsort(-mean.max(axis=0))[:_MOST_NAMED] if mean[:, k].max() >= _NAMED]
 
 
 def _bare(axes: Axes) -> None:
@@ -110,12 +120,12 @@ def _tick(bar: Any, limit: float) -> None:
 
 def _draw_curve(axes: Axes, evolution: Evolution) -> None:
     every, mean = np.arange(evolution.steps + 1), evolution.mean
-    named = [k for k in np.argsort(-mean.max(axis=0))[:_MOST_NAMED] if mean[:, k].max() >= _NAMED]
+    named = named_classes(mean)
     for number, name in enumerate(evolution.classes):
         if number not in named:
             axes.plot(every, mean[:, number], color=_LINE, linewidth=1)
             continue
-        colour = _colour(name, number)
+        colour = colour_of(name, number)
         runs = evolution.probabilities[:, :, number]
         axes.fill_between(every, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.15, linewidth=0)
         # Lines differ in dash as well as in colour.
@@ -153,12 +163,8 @@ class Animation:
     frames: npt.NDArray[np.uint8]
     milliseconds: tuple[int, ...]
 
-    def write_webp(self, file: str | os.PathLike[str]) -> None:
-        """Write an animated WebP that repeats.
-
-        Raises:
-            DataError: It cannot be written.
-        """
+    def to_webp(self) -> bytes:
+        """Return an animated WebP that repeats."""
         first, *others = (Image.fromarray(frame) for frame in self.frames)
         buffer = io.BytesIO()
         first.save(
@@ -171,7 +177,15 @@ class Animation:
             quality=80,
             method=2,
         )
-        write_bytes(file, buffer.getvalue())
+        return buffer.getvalue()
+
+    def write_webp(self, file: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_webp` into a file.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        write_bytes(file, self.to_webp())
 
     def write_mp4(self, file: str | os.PathLike[str]) -> bool:
         """Write an MP4 (H.264) with ffmpeg, where that is installed.
@@ -229,7 +243,7 @@ def animate(evolution: Evolution) -> Animation:
         _tick(bar, limit)
     bars_axes = right.subplots()
     names, mean = [title_of(name) for name in evolution.classes], evolution.mean
-    colours = [_colour(name, number) for number, name in enumerate(evolution.classes)]
+    colours = [colour_of(name, number) for number, name in enumerate(evolution.classes)]
     bars = bars_axes.barh(range(len(names)), mean[0], color=colours)
     numbers = [
         bars_axes.text(1.02, row, "", va="center", fontsize=8, color=_INK) for row in range(len(names))

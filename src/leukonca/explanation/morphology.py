@@ -34,8 +34,9 @@ from leukonca.explanation.automaton import automaton_of
 from leukonca.explanation.features import vectors_of
 from leukonca.explanation.storage import load_parts, require_same_model, save_parts
 from leukonca.learning.trained import TrainedModel
+from leukonca.vocabulary import project, resolve
 
-__all__ = ["AttributeReading", "Morphology", "Probe", "Reading", "log_odds"]
+__all__ = ["AttributeReading", "Morphology", "Probe", "Reading", "attribute_title", "log_odds"]
 
 _KIND: Final = "probes of morphology"
 # What the attributes of WBCAtt are called in a sentence: part of the cell, and how a value is said.
@@ -54,6 +55,12 @@ _PARTS: Final[dict[str, tuple[str, str]]] = {
 }
 
 Floats = npt.NDArray[np.float64]
+
+
+def attribute_title(attribute: str) -> str:
+    """Return the name of an attribute for people, such as ``Nucleus shape``."""
+    words = attribute.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
 
 
 def log_odds(scores: Floats, chosen: npt.ArrayLike) -> Floats:
@@ -202,6 +209,19 @@ class Morphology:
             raise ModelError("the mean or spread of a feature is not finite, or the spread is not above 0")
         if not self.probes:
             raise ModelError("there is no probe")
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        """The types of cells that the probes were fitted on, by the vocabulary's names where it has them."""
+        return tuple(resolve(label) or label for label in self.provenance.get("labels", []))
+
+    def describes(self, class_name: str) -> bool:
+        """Whether cells of this type were among those that the probes were fitted on.
+
+        Of others the probes say something, too, but nobody has looked whether it is true: a platelet has no
+        nucleus whose shape could be read. Where the types are not known, all are taken to be among them.
+        """
+        return not self.described or project(class_name, self.described) is not None
 
     def standardised(self, features: npt.NDArray[np.float32]) -> Floats:
         """Return features as the probes take them, float64 [B, F]."""

@@ -23,7 +23,8 @@ from sklearn.metrics import f1_score
 from tqdm import tqdm
 
 from leukonca.cells.manifest import read_table
-from leukonca.errors import DataError, SettingError
+from leukonca.errors import DataError, ModelError, SettingError
+from leukonca.explanation.automaton import automaton_of
 from leukonca.explanation.features import SEEDS, CellVectors, vectors_of
 from leukonca.explanation.morphology import Morphology, Probe, log_odds
 from leukonca.explanation.storage import fingerprint
@@ -31,7 +32,15 @@ from leukonca.learning.preparation import read_framed
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.firing import image_id
 
-__all__ = ["STRENGTHS", "DescribedCells", "FileVectors", "fit_morphology", "read_wbcatt", "vectors_of_files"]
+__all__ = [
+    "STRENGTHS",
+    "DescribedCells",
+    "FileVectors",
+    "fit_morphology",
+    "probe",
+    "read_wbcatt",
+    "vectors_of_files",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -162,6 +171,41 @@ def vectors_of_files(
     return FileVectors(CellVectors(*whole), images)
 
 
+def probe(
+    model: TrainedModel, cells: DescribedCells, *, seeds: int = SEEDS, progress: bool = False
+) -> Morphology:
+    """Fit the probes of a model to described cells: :func:`vectors_of_files` and :func:`fit_morphology`.
+
+    Args:
+        model: An automaton whose head sees pooled channels.
+        cells: Cells with attributes; those of their part ``test`` are not used.
+        seeds: Firing seeds to average over, at least 1.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        DataError: None of the files can be read, or an attribute never varies.
+        ModelError: The network is no automaton, or has a ``conv`` head.
+        SettingError: ``seeds`` is below 1.
+    """
+    if not automaton_of(model, "morphology").pooled_length:
+        raise ModelError(
+            "morphology asks the head about pooled channels, but this model's 'conv' head sees the grid; "
+            "take a model with another head"
+        )
+    rows = np.flatnonzero(~cells.part("test")).tolist()
+    files = vectors_of_files(model, [cells.paths[row] for row in rows], seeds=seeds, progress=progress)
+    training, validation = (cells.part(part)[rows] & files.ok for part in ("train", "val"))
+    return fit_morphology(
+        model,
+        files.vectors,
+        {name: [values[row] for row in rows] for name, values in cells.attributes.items()},
+        [cells.labels[row] for row in rows],
+        training,
+        validation,
+        seeds=seeds,
+    )
+
+
 def fit_morphology(
     model: TrainedModel,
     vectors: CellVectors,
@@ -217,6 +261,7 @@ def fit_morphology(
     provenance = {
         "training_cells": int(training.sum()),
         "validation_cells": int(validation.sum()),
+        "labels": sorted(set(np.array(labels)[training].tolist())),
         "chosen": chosen,
     }
     return Morphology(tuple(probes), mean, spread, seeds, fingerprint(model), provenance)

@@ -23,7 +23,7 @@ stabilisers, quadratures), never by subtraction.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, Literal, get_args
 
@@ -39,7 +39,7 @@ from leukonca.explanation.removal import clear_field, erase, halves, spread_patc
 from leukonca.explanation.target import Target
 from leukonca.nca.classifier import CellClassifier
 
-__all__ = ["EPSILON", "PATCH", "SEEDS", "Relevance", "Rule", "relevance"]
+__all__ = ["EPSILON", "PATCH", "SEEDS", "Relevance", "Rule", "relevance", "relevance_of_classes"]
 
 Rule = Literal["reference", "epsilon"]
 
@@ -85,6 +85,18 @@ class Relevance:
     stabiliser: Tensor
     remainder: Tensor
     origin: Tensor
+
+    def minus(self, other: Relevance) -> Relevance:
+        """Return the relevance of the difference of two values of the same pictures.
+
+        Every rule is linear in what is explained, so that the relevance of a difference is the difference.
+        """
+        parts = {
+            one.name: getattr(self, one.name) - getattr(other, one.name)
+            for one in fields(Relevance)
+            if one.name != "origin"
+        }
+        return Relevance(**parts, origin=self.origin)
 
     @property
     def map(self) -> Tensor:
@@ -141,21 +153,97 @@ def relevance(
         SettingError: The network is no automaton or has the ``conv`` head, a value is out of its range, or
             shapes do not fit.
     """
+    (found,) = _relevance_of_each(
+        network, pictures, images, [target], rule, seeds, first_seed, patch, epsilon, exact, batch, progress
+    )
+    return found
+
+
+@torch.no_grad()
+def relevance_of_classes(
+    network: CellClassifier,
+    pictures: Tensor,
+    images: Tensor,
+    classes: Tensor,
+    *,
+    seeds: int = SEEDS,
+    first_seed: int = 0,
+    patch: int = PATCH,
+    batch: int = 8,
+) -> list[Relevance]:
+    """Take the logits of several classes apart, which takes less time than one after the other.
+
+    The automaton runs once for all of them, forwards, and so do the steps that are computed again.
+
+    Args:
+        network: See :func:`relevance`, as for the other arguments; the rule is ``reference``.
+        pictures: See there.
+        images: See there.
+        classes: int64 [n, B], n classes of each picture.
+        seeds: See there.
+        first_seed: See there.
+        patch: See there.
+        batch: See there.
+
+    Returns:
+        n results, each for all pictures. Their differences are contrasts (:meth:`Relevance.minus`).
+
+    Raises:
+        SettingError: See there.
+    """
+    targets = [Target("logit", one) for one in classes]
+    return _relevance_of_each(
+        network,
+        pictures,
+        images,
+        targets,
+        "reference",
+        seeds,
+        first_seed,
+        patch,
+        EPSILON,
+        False,
+        batch,
+        False,
+    )
+
+
+def _relevance_of_each(
+    network: CellClassifier,
+    pictures: Tensor,
+    images: Tensor,
+    targets: Sequence[Target],
+    rule: Rule,
+    seeds: int,
+    first_seed: int,
+    patch: int,
+    epsilon: float,
+    exact: bool,
+    batch: int,
+    progress: bool,
+) -> list[Relevance]:
+    """One result for each target, which are all of one kind."""
     require_explainable(network)
-    _require(network, pictures, images, target, rule, seeds, patch, epsilon, batch)
+    for target in targets:
+        _require(network, pictures, images, target, rule, seeds, patch, epsilon, batch)
     if exact:
         network, pictures = copy.deepcopy(network).double(), pictures.double()
-    parts: list[Relevance] = []
+    parts: list[list[Relevance]] = []
     with tqdm(total=len(pictures), desc="relevance", unit=" cells", disable=not progress) as bar:
         for start in range(0, len(pictures), batch):
             rows = slice(start, start + batch)
-            chunk = pictures[rows], images[rows], target.rows(rows)
+            chunk = pictures[rows], images[rows], [target.rows(rows) for target in targets]
             several = [
                 _relevance(network, *chunk, rule, seed, patch, epsilon if rule == "epsilon" else 0.0)
                 for seed in range(first_seed, first_seed + seeds)
             ]
-            parts.append(_mean(several))
+            parts.append([_mean(list(of_one)) for of_one in zip(*several, strict=True)])
             bar.update(len(chunk[0]))
+    return [_joined(list(of_one)) for of_one in zip(*parts, strict=True)]
+
+
+def _joined(parts: list[Relevance]) -> Relevance:
+    """The pictures of several results in one."""
     return Relevance(
         *(
             torch.cat([getattr(part, one.name) for part in parts], dim=1 if one.name == "origin" else 0)
@@ -168,12 +256,12 @@ def _relevance(
     network: CellClassifier,
     pictures: Tensor,
     images: Tensor,
-    target: Target,
+    targets: Sequence[Target],
     rule: Rule,
     seed: int,
     patch: int,
     epsilon: float,
-) -> Relevance:
+) -> list[Relevance]:
     count = len(pictures)
     rows = torch.arange(count)
     if rule == "epsilon":
@@ -184,37 +272,51 @@ def _relevance(
         # Field → half → whole, and field → other half → whole: each leg counts for one of two ways.
         legs = Legs(torch.cat((half, whole, other, whole)), torch.cat((field, half, field, other)))
         share = 0.5
-    ways = len(stages)  # as many legs as stages: one, or four
+    ways, several = len(stages), len(targets)  # as many legs as stages: one, or four
+    # All legs once for each target, those of the first target first.
+    legs = Legs(legs.after.repeat(several), None if legs.before is None else legs.before.repeat(several))
 
     def joined(values: Tensor) -> Tensor:
-        return values.reshape(ways, count, *values.shape[1:]).sum(0) * share
+        return values.reshape(several, ways, count, *values.shape[1:]).sum(1) * share
 
     run = Run(network, torch.cat(stages), images.repeat(ways), seed)
     pooled = network.pool(run.last)
-    on_legs = target.rows(rows.repeat(ways))
-    values = on_legs.value(network.head(pooled)).reshape(ways, count)
+    on_legs = _all_of([target.rows(rows.repeat(ways)) for target in targets])
+    values = on_legs.value(network.head(pooled).repeat(several, 1)).reshape(several, ways, count)
     of_pooled, in_head = back_through_head(network, on_legs, *legs.ends(pooled), epsilon=epsilon)
     of_last, in_pool = back_through_pooling(network.pool, of_pooled, *legs.ends(run.last), epsilon=epsilon)
     absorbed = [in_head + in_pool]
     now = joined(of_last * legs.difference(run.last))
-    by_channel, by_site = [now.sum((2, 3))], [now.sum(1)]
+    by_channel, by_site = [now.sum((3, 4))], [now.sum(2)]
     for _, relevance_before, in_step in run.back(of_last, legs, epsilon):
         now = joined(relevance_before)
-        by_channel.insert(0, now.sum((2, 3)))
-        by_site.insert(0, now.sum(1))
+        by_channel.insert(0, now.sum((3, 4)))
+        by_site.insert(0, now.sum(2))
         absorbed.insert(0, in_step)
-    return Relevance(
-        value=values[0],
-        pixels=F.pixel_shuffle(now[:, : network.architecture.inputs], network.architecture.patch),
-        by_channel=torch.stack(by_channel, dim=1),
-        by_site=torch.stack(by_site, dim=1),
-        pooled=joined(of_pooled * legs.difference(pooled)),
-        background=values[1] if rule == "reference" else torch.zeros_like(values[0]),
-        bias=torch.stack([joined(part.bias) for part in absorbed], dim=1),
-        stabiliser=torch.stack([joined(part.stabiliser) for part in absorbed], dim=1),
-        remainder=torch.stack([joined(part.remainder) for part in absorbed], dim=1),
-        origin=run.last[:count].flatten(2).argmax(2)[None],
-    )
+    value = values[:, 0]
+    parts = {
+        "value": value,
+        "pixels": F.pixel_shuffle(now[:, :, : network.architecture.inputs], network.architecture.patch),
+        "by_channel": torch.stack(by_channel, dim=2),
+        "by_site": torch.stack(by_site, dim=2),
+        "pooled": joined(of_pooled * legs.difference(pooled)),
+        "background": values[:, 1] if rule == "reference" else torch.zeros_like(value),
+        "bias": torch.stack([joined(part.bias) for part in absorbed], dim=2),
+        "stabiliser": torch.stack([joined(part.stabiliser) for part in absorbed], dim=2),
+        "remainder": torch.stack([joined(part.remainder) for part in absorbed], dim=2),
+    }
+    origin = run.last[:count].flatten(2).argmax(2)[None]
+    return [
+        Relevance(**{name: values[number] for name, values in parts.items()}, origin=origin)
+        for number in range(several)
+    ]
+
+
+def _all_of(targets: Sequence[Target]) -> Target:
+    """Targets of one kind as one, those of the first first."""
+    others = [target.others for target in targets if target.others is not None]
+    classes = torch.cat([target.classes for target in targets])
+    return Target(targets[0].kind, classes, torch.cat(others) if others else None)
 
 
 def _stages(pictures: Tensor, images: Tensor, order: int, patch: int) -> Iterator[Tensor]:

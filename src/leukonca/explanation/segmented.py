@@ -29,6 +29,7 @@ from tqdm import tqdm
 from leukonca.cells.decode import decode
 from leukonca.errors import PictureError
 from leukonca.explanation.automaton import automaton_of, require_seeds
+from leukonca.explanation.naming import UniqueNames
 from leukonca.explanation.segmentation import SEEDS, Segmentation, segment
 from leukonca.learning.trained import TrainedModel
 from leukonca.writing import encode, write_bytes
@@ -60,7 +61,6 @@ _NUCLEUS: Final = (0, 229, 255)
 _DARK: Final = (20, 20, 20)
 # Outlines are drawn on a picture of at least this many pixels on the shorter side, else they hide the cell.
 _LEGIBLE: Final = 480
-_LONGEST_NAME: Final = 100
 
 Picture = npt.NDArray[np.uint8]
 
@@ -168,7 +168,7 @@ class SegmentedFolder:
     def __init__(self, out: str | os.PathLike[str]) -> None:
         self.out = Path(out)
         self.rows: list[dict[str, Any]] = []
-        self._names: set[str] = set()
+        self._names = UniqueNames()
 
     def add(self, cell: SegmentedCell) -> None:
         """Write mask and outline of a cell, and take down its row.
@@ -179,7 +179,7 @@ class SegmentedFolder:
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {"path": encode(cell.path).decode(), "error": encode(cell.error).decode()}
         if cell.picture is not None and cell.found is not None:
-            name = self._name(cell.path)
+            name = f"{self._names.of(cell.path)}.png"
             row |= {"mask": f"masks/{name}", "outline": f"outlines/{name}"}
             _write_png(self.out / "masks" / name, cell.found.labelled)
             _write_png(self.out / "outlines" / name, draw_outlines(cell.picture, cell.found))
@@ -204,17 +204,6 @@ class SegmentedFolder:
         writer.writerows([_field(row[name]) for name in COLUMNS] for row in self.rows)
         write_bytes(file, encode(buffer.getvalue()))
         return file
-
-    def _name(self, path: str) -> str:
-        # A member of an archive has an address with slashes; two folders may hold files of one name.
-        written = encode(path.rsplit("::", 1)[-1].replace("/", "-") if "::" in path else Path(path).stem)
-        stem = written.decode()[:_LONGEST_NAME] or "cell"
-        name, number = f"{stem}.png", 1
-        while name.lower() in self._names:
-            number += 1
-            name = f"{stem}-{number}.png"
-        self._names.add(name.lower())
-        return name
 
 
 def _measures(picture: Picture, found: Segmentation) -> dict[str, Any]:

@@ -4,25 +4,31 @@ A cell is the maximum and mean of each channel after the last step, as the head 
 it, each in units of its standard deviation among the training cells. The distance of two cells is the root
 mean square of their differences: 1 is as far apart as one standard deviation in every value.
 
-An index is made once and kept in one file. All of its cells are compared with each query, which takes a blink
+An index is made once and kept in one file. It may hold small pictures of its cells, so that they can be shown
+where the files are not. All of its cells are compared with each query, which takes a blink
 for 100,000 of them; a search tree would not help in so many dimensions.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from tqdm import tqdm
 
+from leukonca.cells.decode import content_hash, decode
+from leukonca.cells.framing import Framing, frame
 from leukonca.cells.manifest import Manifest
-from leukonca.errors import DataError, ModelError, SettingError
+from leukonca.errors import DataError, ModelError, PictureError, SettingError
 from leukonca.explanation.automaton import automaton_of, require_seeds
 from leukonca.explanation.features import SEEDS, vectors_of
 from leukonca.explanation.storage import fingerprint, load_parts, require_same_model, save_parts
@@ -39,6 +45,7 @@ _BLOCK: Final = 16_384  # cells compared at once: some 10 MB
 _LEAST_SPREAD: Final = 1e-6
 # float16 holds nothing beyond 65,504; so far out nothing is alike anyway.
 _FARTHEST: Final = 1000.0
+_SIDE: Final = 72  # pixels of a small picture
 
 Floats = npt.NDArray[np.float32]
 
@@ -52,12 +59,14 @@ class Neighbour:
         label: Its class, as labelled; ``""`` where it has none.
         distance: Root mean square difference of the standardised features, at least 0.
         hash: Content hash of its picture.
+        number: Its row in the index.
     """
 
     path: str
     label: str
     distance: float
     hash: str
+    number: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +82,8 @@ class CellIndex:
         hashes: The N content hashes of their pictures.
         seeds: Firing seeds that the features are averaged over.
         model: Fingerprint of the model.
+        pictures: N small pictures as WebP; ``None``: they are made from the files, where those are there.
+        credit: Where the cells come from, for the page that shows them.
     """
 
     features: npt.NDArray[np.float16]
@@ -83,6 +94,8 @@ class CellIndex:
     hashes: tuple[str, ...]
     seeds: int
     model: str
+    pictures: tuple[bytes, ...] | None = None
+    credit: str = ""
 
     def __post_init__(self) -> None:
         count, width = self.features.shape if self.features.ndim == 2 else (-1, -1)
@@ -91,6 +104,8 @@ class CellIndex:
                 f"an index of {len(self.paths)} cells has features of shape {list(self.features.shape)}, "
                 f"{len(self.labels)} labels and {len(self.hashes)} hashes"
             )
+        if self.pictures is not None and len(self.pictures) != count:
+            raise ModelError(f"an index of {count} cells has {len(self.pictures)} small pictures")
         if self.mean.shape != (width,) or self.spread.shape != (width,):
             raise ModelError(f"an index of {width} features has means of shape {list(self.mean.shape)}")
         if not all(np.isfinite(values).all() for values in (self.features, self.mean, self.spread)):
@@ -137,7 +152,38 @@ class CellIndex:
         return found
 
     def _neighbour(self, at: int, square: np.float32) -> Neighbour:
-        return Neighbour(self.paths[at], self.labels[at], float(np.sqrt(square)), self.hashes[at])
+        return Neighbour(self.paths[at], self.labels[at], float(np.sqrt(square)), self.hashes[at], at)
+
+    def picture_of(self, cell: Neighbour, framing: Framing) -> bytes | None:
+        """Return a small picture of a similar cell as WebP.
+
+        Args:
+            cell: One that :meth:`nearest` gave.
+            framing: The model's, which says what is shown; the colours are those of the picture.
+
+        Returns:
+            The picture; ``None`` where the index has none and its file is gone, or is another one now.
+        """
+        if self.pictures is not None:
+            return self.pictures[cell.number]
+        return _small_picture(cell.path, cell.hash, framing)
+
+    def with_pictures(self, framing: Framing) -> CellIndex:
+        """Return the index with small pictures of its cells.
+
+        Args:
+            framing: As for :meth:`picture_of`.
+
+        Raises:
+            DataError: A file is gone, or is another one now.
+        """
+        pictures = []
+        for path, hash_ in zip(self.paths, self.hashes, strict=True):
+            picture = _small_picture(path, hash_, framing)
+            if picture is None:
+                raise DataError(f"{path}: is no longer the picture that was indexed; make the index anew")
+            pictures.append(picture)
+        return replace(self, pictures=tuple(pictures))
 
     def _squared_distances(self, queries: Floats) -> Floats:
         """Mean squared difference of each query to each cell, float32 [B, N]."""
@@ -155,9 +201,12 @@ class CellIndex:
         Raises:
             DataError: It cannot be written.
         """
-        note = {"model": self.model, "seeds": self.seeds}
+        note = {"model": self.model, "seeds": self.seeds, "credit": self.credit}
         texts = {name: list(getattr(self, name)) for name in ("paths", "labels", "hashes")}
         arrays = {name: getattr(self, name) for name in ("features", "mean", "spread")}
+        if self.pictures is not None:
+            arrays["pictures"] = np.frombuffer(b"".join(self.pictures), dtype=np.uint8)
+            arrays["picture_ends"] = np.cumsum([len(one) for one in self.pictures], dtype=np.int64)
         save_parts(file, _KIND, {**note, **texts}, arrays)
 
     @classmethod
@@ -176,14 +225,42 @@ class CellIndex:
                 spread=arrays["spread"].astype(np.float32, casting="no"),
                 seeds=int(note["seeds"]),
                 model=str(note["model"]),
+                pictures=_parted(arrays["pictures"], arrays["picture_ends"])
+                if "pictures" in arrays
+                else None,
+                credit=str(note.get("credit", "")),
                 **texts,
             )
         except (KeyError, TypeError, ValueError, ModelError) as error:
             raise ModelError(f"{file}: not an index of cells, or damaged ({error}); make it anew") from error
 
 
+def _small_picture(path: str, hash_: str, framing: Framing) -> bytes | None:
+    try:
+        picture = decode(path)
+    except PictureError:
+        return None
+    if content_hash(picture) != hash_:
+        return None
+    shown, buffer = frame(picture, replace(framing, size=_SIDE, colour="as_is")), io.BytesIO()
+    Image.fromarray(shown).save(buffer, "WEBP", quality=80, method=6)
+    return buffer.getvalue()
+
+
+def _parted(joined: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> tuple[bytes, ...]:
+    whole, starts = joined.tobytes(), [0, *ends.tolist()[:-1]]
+    if ends.tolist()[-1:] != [len(whole)] or (np.diff(ends, prepend=0) <= 0).any():
+        raise ValueError("its small pictures are not whole")
+    return tuple(whole[start:end] for start, end in zip(starts, ends.tolist(), strict=True))
+
+
 def index_cells(
-    model: TrainedModel, cells: Manifest, *, seeds: int = SEEDS, progress: bool = False
+    model: TrainedModel,
+    cells: Manifest,
+    *,
+    seeds: int = SEEDS,
+    per_class: int | None = None,
+    progress: bool = False,
 ) -> CellIndex:
     """Make the index of a model's training cells.
 
@@ -192,15 +269,22 @@ def index_cells(
         cells: Where they are. Of them those are taken that the model was trained on, which it knows by their
             pictures; a model that knows none (an imported one) takes all.
         seeds: Firing seeds to average over, at least 1.
+        per_class: At most so many of each label, at least 1: those whose content hashes are the smallest,
+            which is a choice by chance that does not depend on names or order. ``None``: all.
         progress: Whether to show a progress bar.
 
     Raises:
         DataError: None of the cells can be read, or the model was trained on none of them.
         ModelError: The network is no automaton.
-        SettingError: ``seeds`` is below 1.
+        SettingError: ``seeds`` or ``per_class`` is below 1.
     """
     require_seeds(seeds)
     automaton_of(model, "an index of cells")
+    if per_class is not None:
+        if per_class < 1:
+            raise SettingError(f"per_class={per_class} must be at least 1")
+        # Where there is none, all are looked at, and the message below tells how many that were.
+        cells = cells.subset(_chosen(model, cells, per_class, progress) or range(len(cells)))
     frame, seen = cells.frame, set(model.seen_training.tolist())
     paths, labels = frame["path"].tolist(), frame["label"].tolist()
     kept: list[tuple[int, str]] = []
@@ -239,6 +323,21 @@ def index_cells(
         seeds=seeds,
         model=fingerprint(model),
     )
+
+
+def _chosen(model: TrainedModel, cells: Manifest, per_class: int, progress: bool) -> list[int]:
+    """The rows of so many cells of each label, in the order of the table."""
+    seen, labels = set(model.seen_training.tolist()), cells.frame["label"].tolist()
+    by_label: dict[str, dict[str, int]] = defaultdict(dict)
+    # Only the hashes are wanted; finding the cell and bringing it to size would take most of the time.
+    reading = read_framed(
+        cells.frame["path"].tolist(), model.framing, view=lambda picture, _, __: picture[:1, :1]
+    )
+    bar = tqdm(reading, total=len(labels), desc="choosing cells", unit=" cells", disable=not progress)
+    for row, (_, hash_, error) in enumerate(bar):
+        if not error and (not seen or image_id(hash_) in seen):
+            by_label[labels[row]].setdefault(hash_, row)
+    return sorted(row for found in by_label.values() for _, row in sorted(found.items())[:per_class])
 
 
 def _features(
