@@ -82,7 +82,9 @@ def experiments() -> dict[str, Experiment]:
             known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", settings)
     # What small automata learn from: the network that carries over best, trained on wider variation.
     wide = replace(ROBUST, augmentation="laboratories_wide")
-    teacher = replace(wide, preset="resnet18", learning_rate=1e-3, epochs=16, change=ArchitectureChanges(size=64))
+    teacher = replace(
+        wide, preset="resnet18", learning_rate=1e-3, epochs=16, change=ArchitectureChanges(size=64)
+    )
     known["teacher-resnet18"] = Experiment("resnet18 as a teacher", teacher)
     taught = replace(wide, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
     known["eight-base-taught"] = Experiment("base, taught by resnet18", replace(taught, epochs=24))

@@ -33,6 +33,7 @@ STRENGTHS = {
     "crosstalk": 0.1,
     "blue_loss": 1.0,
     "cut": 1.0,
+    "grey": 0.7,
 }
 
 
@@ -229,8 +230,34 @@ def test_draws_cover_their_ranges_uniformly() -> None:
             assert stats.kstest(values_of_one, "uniform", (start, width)).pvalue > 1e-3, name
 
 
+def test_colour_fades_towards_one_mixture() -> None:
+    matrices = draw(only("grey"), torch.arange(4000)).crosstalk
+    assert torch.allclose(matrices.sum(2), torch.ones(4000, 3, dtype=torch.float64))  # grey stays as it is
+    untouched = (matrices == torch.eye(3)).all(2).all(1)
+    assert abs(untouched.double().mean() - 0.3) < 0.03
+    # All three channels are the same where colour is gone: in half of what fades.
+    gone = (matrices - matrices[:, :1]).abs().amax((1, 2)) < 1e-9
+    assert abs(gone.double().mean() - 0.35) < 0.03
+    weights = matrices[gone][:, 0]
+    assert bool((weights >= 0).all())
+    # Uniform on the triangle: mean 1/3, variance 1/18 (Dirichlet distribution with all parameters 1).
+    assert torch.allclose(weights.mean(0), torch.full((3,), 1 / 3, dtype=torch.float64), atol=0.02)
+    assert torch.allclose(weights.var(0), torch.full((3,), 1 / 18, dtype=torch.float64), atol=0.008)
+
+
+def test_a_faded_picture_has_one_channel_three_times() -> None:
+    canvas = smooth()
+    drawn = draw(only("grey"), SEEDS).crosstalk
+    varied = run(canvas, only("grey"))
+    gone = (drawn - drawn[:, :1]).abs().amax((1, 2)) < 1e-9
+    assert 0 < int(gone.sum()) < len(gone)
+    spread = (varied - varied[:, :1]).abs().amax((1, 2, 3))
+    assert bool((spread[gone] < 1e-5).all())
+    assert bool((spread[~gone] > 1e-3).all())
+
+
 def test_crosstalk_is_normal_about_the_identity() -> None:
-    drawn = draw(Augmentation(**STRENGTHS), torch.arange(3000)).crosstalk
+    drawn = draw(only("crosstalk"), torch.arange(3000)).crosstalk
     away = ((drawn - torch.eye(3)) / STRENGTHS["crosstalk"]).reshape(3000, 9)
     for values_of_one in away.T.numpy():
         assert stats.kstest(values_of_one, "norm").pvalue > 1e-3

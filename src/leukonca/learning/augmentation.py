@@ -43,7 +43,8 @@ class _Slot(IntEnum):
     CROSSTALK = 22  # nine pairs of numbers for the Box–Muller transform
     BLUE_LOST = 40  # whether, how much
     CUT = 42  # whether, whether twice, first side and depth, second side and depth
-    COUNT = 48
+    GREY = 48  # whether, how much, weights of red, green and blue
+    COUNT = 53
 
 
 _NOISE_STREAM: Final = 1
@@ -134,8 +135,11 @@ def draw(augmentation: Augmentation, seeds: Tensor) -> Draw:
         sigma=shares[:, _Slot.BLUR] * augmentation.blur,
         deviation=shares[:, _Slot.NOISE] * augmentation.noise,
         gamma=factor(augmentation.gamma, _Slot.GAMMA, 3),
-        crosstalk=torch.eye(3, dtype=torch.float64, device=seeds.device)
-        + augmentation.crosstalk * _box_muller(slot(_Slot.CROSSTALK, 18)).view(-1, 3, 3),
+        crosstalk=_faded(slot(_Slot.GREY, 5), augmentation.grey)
+        @ (
+            torch.eye(3, dtype=torch.float64, device=seeds.device)
+            + augmentation.crosstalk * _box_muller(slot(_Slot.CROSSTALK, 18)).view(-1, 3, 3)
+        ),
         blue_left=torch.where(blue_lost[:, 0] < augmentation.blue_loss, _BLUE_LEFT * blue_lost[:, 1], 1.0),
         edges=_edges(slot(_Slot.CUT, 6), augmentation.cut),
     )
@@ -146,6 +150,16 @@ def _box_muller(shares: Tensor) -> Tensor:
     radius, angle = shares[:, 0::2], shares[:, 1::2]
     normal: Tensor = (-2 * (1 - radius).log()).sqrt() * (2 * math.pi * angle).cos()
     return normal
+
+
+def _faded(shares: Tensor, probability: float) -> Tensor:
+    """Return matrices that take colour away, [B, 3, 3], of five uniform numbers; the identity: none."""
+    amount = torch.where(shares[:, 0] < probability, (2 * shares[:, 1]).clamp(max=1), 0.0)[:, None, None]
+    # Exponential numbers over their sum are uniform over all weights that sum to 1.
+    weights = -(1 - shares[:, 2:]).log()
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+    eye = torch.eye(3, dtype=torch.float64, device=shares.device)
+    return (1 - amount) * eye + amount * weights[:, None, :].expand(-1, 3, 3)
 
 
 def _edges(shares: Tensor, probability: float) -> Tensor:
@@ -201,7 +215,7 @@ def augment(canvas: Tensor, augmentation: Augmentation, size: int, *, seeds: Ten
         pictures = views(canvas, size)[drawn.symmetry, torch.arange(len(canvas), device=canvas.device)]
     if augmentation.stain:
         pictures = restain(pictures, blue=drawn.blue, eosin=drawn.eosin, gain=drawn.gain, offset=drawn.offset)
-    if augmentation.gamma or augmentation.crosstalk or augmentation.blue_loss:
+    if augmentation.gamma or augmentation.crosstalk or augmentation.grey or augmentation.blue_loss:
         pictures = redevelop(
             pictures, gamma=drawn.gamma, crosstalk=drawn.crosstalk, blue_left=drawn.blue_left
         )

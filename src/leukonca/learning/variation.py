@@ -27,6 +27,7 @@ _LARGEST: Final = {
     "crosstalk": 0.5,
     "blue_loss": 1.0,
     "cut": 1.0,
+    "grey": 1.0,
 }
 
 
@@ -60,6 +61,9 @@ class Augmentation:
             with cameras whose blue channel saturates; 0–1.
         cut: Probability that the picture ends early at one or two sides, up to 0.3 of the side deep, and
             is empty field from there on, as where a cell lies at the border; 0–1.
+        grey: Probability that colour fades, in half of these cases altogether: the absorbance of every
+            channel moves towards one mixture of the three, whose weights are drawn uniformly. What is left
+            to tell types apart is shape and texture, which no stain changes; 0–1.
 
     Raises:
         SettingError: A value is outside its range or is not a number.
@@ -80,6 +84,7 @@ class Augmentation:
     crosstalk: float = 0.0
     blue_loss: float = 0.0
     cut: float = 0.0
+    grey: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.flip, bool):
