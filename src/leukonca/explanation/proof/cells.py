@@ -137,7 +137,7 @@ def draw_cells(
             f"none of the {len(frame)} cells of {_sources(frame)} {what}, so that there is nothing to "
             "explain; name other data"
         )
-    notes = list(chosen.notes)
+    notes = []
     if len(drawn) < wanted:
         kind = "rightly named, unseen" if right else "unseen"
         notes.append(f"{_sources(frame)}: {len(drawn)} {kind} cells instead of the {wanted} asked for.")

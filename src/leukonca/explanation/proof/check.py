@@ -17,7 +17,7 @@ from leukonca.cells.manifest import Manifest
 from leukonca.cells.masks import Masks
 from leukonca.cells.scan import scan
 from leukonca.cells.spec import parse_spec
-from leukonca.errors import SettingError
+from leukonca.errors import DataError, SettingError
 from leukonca.explanation.probing import read_wbcatt
 from leukonca.explanation.proof.alike import sanity, sanity_work
 from leukonca.explanation.proof.cells import ExplainedCells, draw_cells
@@ -118,7 +118,7 @@ def check(
         "parameters": model.network.parameter_count,
         "framing": repr(model.framing),
         "data": list(data.sets),
-        "sizes": asdict(wanted.sizes),
+        "sizes": asdict(wanted.sizes) | {"patches": list(wanted.sizes.patches)},
         "notes": [],
         "finished": False,
         "parts": {},
@@ -128,7 +128,7 @@ def check(
         kept.used.clear()
         found: dict[str, Any] = {"skipped": reasons[part]} if reasons[part] else _RUN[part](work)
         result["parts"][part] = found
-        if not reasons[part]:
+        if "skipped" not in found:
             # Of all its pieces, those of earlier runs and those shared with other parts included.
             found["seconds"] = round(sum(kept.used.values()), 1)
         result["finished"] = len(result["parts"]) == len(parts)
@@ -223,12 +223,22 @@ def _sanity(work: _Work) -> dict[str, Any]:
 def _localisation(work: _Work) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, masks in work.data.masks.items():
-        cells = work.cells(name, right=True)
+        try:
+            cells = work.cells(name, right=True)
+        except DataError as error:
+            # The other sets, and the work done before, are not lost for that.
+            found[name] = {"skipped": str(error)}
+            continue
         found[name] = work.run(
             f"relevance on the masks of {name}",
             len(cells),
             lambda bench, cells=cells, masks=masks: localisation(bench, cells, masks),  # type: ignore[misc]
         )
+    if all("skipped" in entry for entry in found.values()):
+        reason = "; ".join(entry["skipped"] for entry in found.values())
+        if work.wanted.parts is not None:
+            raise DataError(f"the part localisation cannot be measured: {reason}")
+        return {"skipped": reason}
     return {"sets": found}
 
 

@@ -22,6 +22,7 @@ __all__ = ["completeness", "completeness_work", "faithfulness", "faithfulness_wo
 
 # Cells whose curves are kept at a time: few seconds' work.
 _AT_ONCE: Final = 48
+_PATCHES_A_POINT: Final = 4
 
 Floats = npt.NDArray[np.float64]
 
@@ -141,7 +142,8 @@ def _ways(
     *,
     insert: bool,
 ) -> dict[str, Any]:
-    points = min(bench.sizes.points, next(iter(orders.values())).shape[1])
+    # Of few large patches a curve needs fewer points.
+    points = min(bench.sizes.points, max(1, next(iter(orders.values())).shape[1] // _PATCHES_A_POINT))
     curves: dict[str, Arrays] = {}
     for name, order in orders.items():
         parts = []

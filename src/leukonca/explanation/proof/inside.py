@@ -79,10 +79,15 @@ def _measured(
         # Shares of sums over cells: of a single cell the whole may be near zero.
         "net_relevance": _share(within, whole, groups, resamples),
         "net_clearing": _share(cleared["within"], cleared["whole"], groups, resamples),
-        "correlation_with_clearing": float(np.corrcoef(within, cleared["within"])[0, 1])
-        if len(within) > 2
-        else None,
+        "correlation_with_clearing": _correlation(within, cleared["within"]),
     }
+
+
+def _correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float | None:
+    """Pearson's, over cells; ``None`` where one of them is the same in all cells."""
+    if not one.std() or not other.std():
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -47,7 +47,7 @@ def _context(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "result": result,
         "parts": parts,
-        "skipped": {name: found["skipped"] for name, found in result["parts"].items() if "skipped" in found},
+        "skipped": _skipped(result["parts"]),
         "flips": _flips(parts["faithfulness"]) if "faithfulness" in parts else None,
         "inside": _inside(parts["localisation"]) if "localisation" in parts else None,
         "sanity": _sanity(parts["sanity"]) if "sanity" in parts else None,
@@ -65,6 +65,16 @@ def _context(result: Mapping[str, Any]) -> dict[str, Any]:
             "Processor time": ", ".join(f"{name} {found['seconds']:,.0f} s" for name, found in parts.items()),
         },
     }
+
+
+def _skipped(parts: Mapping[str, Any]) -> dict[str, str]:
+    """Reasons by part, and by part and image set."""
+    reasons = {name: found["skipped"] for name, found in parts.items() if "skipped" in found}
+    for name, found in parts.items():
+        for of, entry in found.get("sets", {}).items():
+            if "skipped" in entry:
+                reasons[f"{name} on {of}"] = entry["skipped"]
+    return reasons
 
 
 def _estimate(entry: Mapping[str, Any]) -> Estimate:
@@ -102,7 +112,7 @@ def _flips(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _inside(found: Mapping[str, Any]) -> dict[str, Any]:
-    sets = found["sets"]
+    sets = {name: entry for name, entry in found["sets"].items() if "skipped" not in entry}
     columns = ("relevance", "darkness", "area", "net_relevance", "net_clearing")
     return {
         "figure": data_uri(to_png(inside_figure(sets))),

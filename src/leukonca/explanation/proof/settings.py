@@ -33,7 +33,7 @@ class Sizes:
         sanity_cells: Of these, cells that are explained again with shuffled weights and with other seeds.
         seeds: Firing seeds that relevance averages.
         other_seeds: Firing seeds that the other methods average.
-        points: Of a flipping curve.
+        points: Of a flipping curve; of fewer where there are few patches.
         patches: Sides in px of the patches that are flipped.
         resamples: Bootstrap draws for the intervals.
 
