@@ -98,8 +98,9 @@ def morphology(
         "chosen": {},
     }
     for name, features in seen.items():
+        write = probes if name == "automaton" else None
 
-        def fit(name: str = name, features: npt.NDArray[np.float32] = features) -> dict[str, Any]:
+        def fit(features: npt.NDArray[np.float32] = features, write: Path | None = write) -> dict[str, Any]:
             vectors = CellVectors(features, files.vectors.pooled)
             fitted = fit_morphology(
                 model,
@@ -111,12 +112,13 @@ def morphology(
                 seeds=seeds,
                 strengths=strengths,
             )
-            if name == "automaton" and probes is not None:
-                fitted.save(probes)
+            if write:
+                fitted.save(write)
             return {"chosen": fitted.provenance["chosen"], "said": _said(fitted, features)}
 
         key = {"reader": name, "seeds": seeds, "strengths": list(strengths), "paths": cells.paths}
-        kept = bench.kept.note("readers", {**key, "probes": name == "automaton" and probes is not None}, fit)
+        # What was kept would not write the file.
+        kept = fit() if write else bench.kept.note("readers", key, fit)
         result["chosen"][name] = kept["chosen"]
         said[name] = {attribute: np.array(values) for attribute, values in kept["said"].items()}
     for part, chosen in sets.items():
