@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukonca.cells.framing import FIELD, Framing, frame, window
+from leukonca.cells.framing import FIELD, Framing, frame, frame_mask, window
 from leukonca.errors import SettingError
 
 
@@ -199,3 +199,39 @@ def test_the_window_tells_where_the_square_lies() -> None:
     left, top, width, height = window(picture, far)
     outside = int((0 - top) / height * 16)
     assert (frame(picture, far)[:outside] == FIELD).all()
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        Framing(24, fit="cell", reach=1.5),
+        Framing(24, fit="cell", reach=6, colour="light"),
+        Framing(40, crop=0.7),
+        Framing(31, fit="stretch", crop=0.9),
+    ],
+)
+def test_a_mask_lies_where_its_cell_is_seen(framing: Framing) -> None:
+    picture = np.full((60, 90, 3), 240, dtype=np.uint8)
+    rows, columns = np.indices(picture.shape[:2])
+    mask = np.hypot(rows - 34, columns - 58) < 9
+    picture[mask] = (90, 60, 150)
+    framed, found = frame(picture, framing), frame_mask(mask, picture, framing)
+    # A pixel of the result is dark by the share of it that the cell covers.
+    assert found.any()
+    np.testing.assert_array_equal(found, framed[..., 1].astype(int) < (240 + 60) / 2)
+
+
+def test_nothing_outside_the_picture_belongs_to_a_mask() -> None:
+    picture = np.full((40, 40, 3), 240, dtype=np.uint8)
+    picture[2:12, 2:12] = (90, 60, 150)
+    framing = Framing(32, fit="cell", reach=4)
+    found = frame_mask(np.ones((40, 40), dtype=bool), picture, framing)
+    left, top, width, height = window(picture, framing)
+    assert not found[: math.floor(-top / height * 32)].any()
+    assert not found[:, : math.floor(-left / width * 32)].any()
+    assert found[-1, -1]
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(SettingError, match="a mask of 5 × 4 px does not fit a picture of 5 × 6 px"):
+        frame_mask(np.ones((4, 5), dtype=bool), np.zeros((6, 5, 3), dtype=np.uint8), Framing(8))

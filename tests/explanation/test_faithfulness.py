@@ -11,6 +11,7 @@ from automata import SMALL, identities, lively, pictures
 from torch import Tensor
 
 from leukonca.errors import SettingError
+from leukonca.explanation.comparison import gradient_times_input
 from leukonca.explanation.faithfulness import (
     Curves,
     flip,
@@ -20,7 +21,7 @@ from leukonca.explanation.faithfulness import (
     order_of,
     random_order,
 )
-from leukonca.explanation.removal import clear_field
+from leukonca.explanation.removal import clear_field, spread_patches
 from leukonca.explanation.target import Target
 
 TARGET = Target("logit", torch.tensor([0, 0, 0]))
@@ -124,6 +125,39 @@ def test_curves_are_those_of_quantus(quantus: Any) -> None:
         points=16,
     )
     np.testing.assert_allclose(found.probability[:, 1:], np.array(expected), atol=1e-6)
+
+
+def test_curves_of_an_automaton_are_those_of_quantus(quantus: Any) -> None:
+    network, images = lively(SMALL), identities(1)
+    # Grey, as quantus counts the pixels of one channel only.
+    cells, target = pictures(1, 16)[:, :1].expand(-1, 3, -1, -1), Target("logit", torch.tensor([2]))
+    field, patch, at_once = clear_field(cells), 4, 2
+    order = order_of(gradient_times_input(network, cells, images, target).sum(1), patch)
+    found = flip(network, cells, images, target, order, loss="cross_entropy", patch=patch, points=8)
+
+    class FromField(torch.nn.Module):
+        def forward(self, differences: Tensor) -> Tensor:
+            return network(differences.float() + field, images, 0)
+
+    measure = quantus.PixelFlipping(
+        features_in_step=patch**2 * at_once,
+        perturb_baseline=0.0,  # the field, as it is given the difference from it
+        normalise=False,
+        disable_warnings=True,
+        display_progressbar=False,
+    )
+    # All values of a patch are equal, and higher the earlier it goes.
+    worth = torch.empty(1, 16).scatter_(1, order, torch.arange(16.0, 0, -1)[None])
+    shown = spread_patches(worth, 16, 16, patch)[:, None]
+    expected = measure(
+        model=FromField().eval(),
+        x_batch=(cells - field)[:, :1].numpy(),
+        y_batch=np.array([2]),
+        a_batch=shown.numpy(),
+        channel_first=True,
+        softmax=True,
+    )
+    np.testing.assert_allclose(found.probability[:, 1:], np.array(expected), atol=1e-5)
 
 
 def test_curves_start_and_end_with_the_picture_and_the_field() -> None:

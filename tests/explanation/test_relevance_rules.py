@@ -28,6 +28,13 @@ def test_relu_slope_is_the_derivative_without_or_at_the_reference() -> None:
     assert relu_slope(value, value.clone()).tolist() == [0, 1, 0]
 
 
+def test_relu_slope_of_neighbours_is_not_lost_in_rounding() -> None:
+    # Differences far below the precision of the values, and one across zero.
+    value = torch.tensor([1.0 + 2**-23, -1.0, 1e-30, -1e-9])
+    before = torch.tensor([1.0, -1.0 - 2**-23, -1e-30, 3e-9])
+    torch.testing.assert_close(relu_slope(value, before), torch.tensor([1.0, 0.0, 0.5, 0.75]))
+
+
 def test_epsilon_takes_the_share_that_it_has_in_the_sum() -> None:
     multiplier, value = torch.tensor([[2.0, 2.0, 2.0]]), torch.tensor([[3.0, -1.0, 0.0]])
     damped, lost = stabilised(multiplier, value, 1.0)

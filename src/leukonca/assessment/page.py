@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from leukonca.assessment.figures import title_of
 from leukonca.assessment.gallery import file_name
@@ -15,6 +15,7 @@ from leukonca.writing import encode
 
 __all__ = ["count", "decimal", "interval", "percent", "render", "spread"]
 
+_OWN = "leukonca.assessment"
 _UNKNOWN = "–"
 _GAP = "\N{NO-BREAK SPACE}"  # a number never parts from its sign
 
@@ -53,16 +54,17 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,}{_GAP}{one if number == 1 else many or one + 's'}"
 
 
-def render(template: str, context: Mapping[str, Any], package: str = "leukonca.assessment") -> bytes:
-    """Return the page of a template of a package; everything put into it is escaped.
+def render(template: str, context: Mapping[str, Any], *, package: str = _OWN) -> bytes:
+    """Return the page of a template; everything put into it is escaped.
 
     Args:
-        template: File name below ``templates/``.
+        template: File name below the ``templates/`` of ``package``.
         context: What the template names; a name that is missing is an error, not a gap in the page.
-        package: The package that has the folder ``templates``.
+        package: Whose template it is. It can include those of this package, such as ``style.css``.
     """
+    folders = dict.fromkeys((package, _OWN))
     environment = Environment(
-        loader=PackageLoader(package, "templates"),
+        loader=ChoiceLoader([PackageLoader(folder, "templates") for folder in folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,7 +13,7 @@ from PIL import Image
 from leukonca.cells.finding import Found, find_cell
 from leukonca.errors import SettingError
 
-__all__ = ["FIELD", "MAX_SIZE", "Colour", "Fit", "Framing", "frame", "window"]
+__all__ = ["FIELD", "MAX_SIZE", "Colour", "Fit", "Framing", "frame", "frame_mask", "window"]
 
 Fit = Literal["stretch", "square", "cell"]
 """``stretch`` brings the whole picture to a square, as the paper does; ``square`` keeps its proportions;
@@ -121,24 +121,45 @@ def frame(picture: npt.NDArray[np.uint8], framing: Framing) -> npt.NDArray[np.ui
     left, top, across, down = _window(picture, framing, found)
     if found is None:
         return _resized(picture, (left, top, left + across, top + down), (framing.size, framing.size))
-    # Only what lies inside the picture is resized: whole pixels of the result, so that the border is sharp.
-    height, width = picture.shape[:2]
-    columns, rows = _inside(left, across, width, framing.size), _inside(top, down, height, framing.size)
+    columns, rows, box = _shown((left, top, across, down), picture.shape, framing.size)
     framed = np.empty((framing.size, framing.size, 3), dtype=np.uint8)
     framed[:] = FIELD if framing.colour != "as_is" else np.rint(255 * _mean_light(found))
     if columns and rows:
-        dx, dy = across / framing.size, down / framing.size
-        box = (
-            max(left + columns.start * dx, 0),
-            max(top + rows.start * dy, 0),
-            min(left + columns.stop * dx, width),
-            min(top + rows.stop * dy, height),
-        )
         part = _resized(picture, box, (len(columns), len(rows)))
         if framing.colour != "as_is":
+            dx, dy = across / framing.size, down / framing.size
             light = found.light(top + (np.array(rows) + 0.5) * dy, left + (np.array(columns) + 0.5) * dx)
             part = _corrected(part, found, light, framing.colour)
         framed[rows.start : rows.stop, columns.start : columns.stop] = part
+    return framed
+
+
+def frame_mask(
+    mask: npt.NDArray[np.bool_], picture: npt.NDArray[np.uint8], framing: Framing
+) -> npt.NDArray[np.bool_]:
+    """Return which pixels of a framed picture belong to a mask of the picture.
+
+    Args:
+        mask: bool [H, W].
+        picture: uint8 [H, W, 3].
+        framing: As for :func:`frame`.
+
+    Returns:
+        bool [size, size]: half of the pixel or more lies in the mask. Nothing outside the picture does.
+
+    Raises:
+        SettingError: Mask and picture differ in size.
+    """
+    if mask.shape != picture.shape[:2]:
+        raise SettingError(
+            f"a mask of {mask.shape[1]} × {mask.shape[0]} px does not fit a picture of "
+            f"{picture.shape[1]} × {picture.shape[0]} px"
+        )
+    columns, rows, box = _shown(window(picture, framing), picture.shape, framing.size)
+    framed = np.zeros((framing.size, framing.size), dtype=np.bool_)
+    if columns and rows:
+        part = _resized(mask.astype(np.uint8) * 255, box, (len(columns), len(rows)))
+        framed[rows.start : rows.stop, columns.start : columns.stop] = part > 127
     return framed
 
 
@@ -168,6 +189,28 @@ def _window(
     if framing.fit == "square":
         across = down = min(across, down)
     return (width - across) / 2, (height - down) / 2, across, down
+
+
+def _shown(
+    place: tuple[float, float, float, float], shape: tuple[int, ...], size: int
+) -> tuple[range, range, tuple[float, float, float, float]]:
+    """Columns and rows of the result that lie inside the picture, and their box in it.
+
+    Whole pixels of the result, so that the border is sharp.
+    """
+    (left, top, across, down), (height, width) = place, shape[:2]
+    columns, rows = _inside(left, across, width, size), _inside(top, down, height, size)
+    dx, dy = across / size, down / size
+    return (
+        columns,
+        rows,
+        (
+            max(left + columns.start * dx, 0),
+            max(top + rows.start * dy, 0),
+            min(left + columns.stop * dx, width),
+            min(top + rows.stop * dy, height),
+        ),
+    )
 
 
 def _inside(start: float, extent: float, length: int, size: int) -> range:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from leukonca.cells.fields import Fields, nearest_of
+from leukonca.cells.masks import Masks, read_masks
 from leukonca.cells.rules import Pattern, Rule, read_pattern, read_rule
 from leukonca.cells.splits import PARTS
 from leukonca.errors import DataError
@@ -40,6 +41,7 @@ _SOURCE_KEYS: Final = (
     "notes",
     "recognise",
     "group",
+    "masks",
     "default_use",
     "uses",
 )
@@ -119,6 +121,7 @@ class Source:
             with ``*``; ``NAME/`` is a folder, ``::NAME`` an array of an ``.npz`` file.
         group: How a path tells which pictures belong together, or ``None`` where that is unknown.
         group_meaning: What a group is, such as "slide and field".
+        masks: Where the masks of the cells lie, or ``None`` where the set has none.
         uses: The uses by name.
         default_use: The use of a SPEC that names none.
         file: The description itself.
@@ -139,6 +142,7 @@ class Source:
     recognise: tuple[tuple[str, ...], ...]
     group: Pattern | None
     group_meaning: str
+    masks: Masks | None
     uses: Mapping[str, Use]
     default_use: str
     file: str
@@ -244,6 +248,7 @@ def _parse(file: str, text: str) -> Source:
         recognise=_parse_markers(top),
         group=group,
         group_meaning=meaning,
+        masks=read_masks(file, values["masks"]) if "masks" in top else None,
         uses=uses,
         default_use=default,
         file=file,

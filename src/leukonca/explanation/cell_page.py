@@ -101,7 +101,7 @@ def cell_page(
         "facts": facts,
         "hash": cell.hash,
     }
-    return render("cell.html.j2", context, PACKAGE)
+    return render("cell.html.j2", context, package=PACKAGE)
 
 
 def _map(relevance: Relevance) -> Floats:

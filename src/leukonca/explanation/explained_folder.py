@@ -164,7 +164,7 @@ class ExplainedFolder:
             "cells": self._entries,
             "unreadable": [(row["path"], row["error"]) for row in self.rows if row["error"]],
         }
-        write_bytes(self.out / "index.html", render("cells.html.j2", context, PACKAGE))
+        write_bytes(self.out / "index.html", render("cells.html.j2", context, package=PACKAGE))
         return self.out / "index.html"
 
 

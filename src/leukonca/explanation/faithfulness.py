@@ -120,7 +120,7 @@ def flip(
         SettingError: Numbers are out of their range, or orders, patches and pictures do not fit.
     """
     require_at_least_one(points=points, seeds=seeds, batch=batch)
-    rank = _ranks(order, pictures, patch)
+    rank = _ranks(order.to(pictures.device), pictures, patch)
     shares = np.linspace(0, 1, points + 1)
     counts = np.rint(shares * order.shape[1]).astype(int)
     fields = clear_field(pictures)
@@ -139,8 +139,8 @@ def flip(
                     named = probabilities(logits, loss).gather(1, asked.classes[:, None])[:, 0]
                     if seed == 0:
                         found[:, rows, point] = 0
-                    found[0, rows, point] += named / seeds
-                    found[1, rows, point] += asked.value(logits).double() / seeds
+                    found[0, rows, point] += named.cpu() / seeds
+                    found[1, rows, point] += asked.value(logits).double().cpu() / seeds
                 bar.update(len(shown))
     return Curves(counts / order.shape[1], found[0].numpy(), found[1].numpy())
 
@@ -148,7 +148,7 @@ def flip(
 def _ranks(order: Tensor, pictures: Tensor, patch: int) -> Tensor:
     """Place of each patch in the order, int64 [B, patches]."""
     patches = in_patches(pictures[:, 0], patch).shape[1]
-    every = torch.arange(patches)
+    every = torch.arange(patches, device=order.device)
     if order.shape != (len(pictures), patches) or not bool((order.sort(dim=1).values == every).all()):
         raise SettingError(
             f"an order of shape {list(order.shape)} does not name each of the {patches} patches of "

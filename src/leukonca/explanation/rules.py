@@ -32,9 +32,6 @@ from torch import Tensor
 
 __all__ = ["maximum_shares", "per_picture", "relu_slope", "scale_of", "stabilised"]
 
-# Below this difference a quotient of differences is mostly rounding; the derivative takes its place.
-_TINY = 1e-6
-
 
 def per_picture(relevance: Tensor) -> Tensor:
     """Return the sum over all but the first dimension, [B]."""
@@ -51,14 +48,12 @@ def relu_slope(value: Tensor, reference: Tensor | None) -> Tensor:
     Returns:
         In [0, 1], of the same shape.
     """
-    derivative = (value > 0).to(value.dtype)
     if reference is None:
-        return derivative
-    difference = value - reference
-    tiny = difference.abs() < _TINY
-    slope = (value.relu() - reference.relu()) / torch.where(tiny, 1.0, difference)
-    # Where value and reference are as good as equal they are on the same side, but for rounding.
-    return torch.where(tiny, derivative, slope)
+        return (value > 0).to(value.dtype)
+    # Of the two the upper one as a share of their distance, within [0, 1]: 1 where both lie above zero, 0
+    # where both lie below, and between them what the difference quotient is. Nothing cancels.
+    upper, distance = torch.maximum(value, reference), (value - reference).abs_()
+    return upper.div_(distance.clamp_(min=torch.finfo(value.dtype).tiny)).clamp_(0, 1)
 
 
 def scale_of(value: Tensor) -> Tensor:
