@@ -2,7 +2,8 @@
 
 Each kind is a function of cell pictures (uint8 [H, W, 3], those of a set with the cell in the middle and much
 around it, such as Acevedo-20) or of nothing, and gives the same pictures each time. ``DEVELOPED_ON`` are the
-kinds by which the score was chosen; ``TESTED_ON`` were first looked at when it stood.
+kinds by which the score was chosen (made of validation cells then); ``TESTED_ON`` were first looked at when
+it stood.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import matplotlib
 import numpy as np
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy import ndimage
 
 from leukonca.cells.decode import decode
 
@@ -158,17 +160,55 @@ def cut(cells: Sequence[Picture]) -> list[Picture]:
     return [cell[cell.shape[0] // 2 :, cell.shape[1] // 2 :] for cell in cells]
 
 
+def halves(cells: Sequence[Picture]) -> list[Picture]:
+    """Cells at the edge: the picture's right half, half of the cell at its left side."""
+    return [cell[:, cell.shape[1] // 2 :] for cell in cells]
+
+
+def smeared(cells: Sequence[Picture]) -> list[Picture]:
+    """Cells drawn out over half of the side, each in its own direction, somewhat as smudge cells are."""
+    chance, pictures = np.random.default_rng(2), []
+    for cell in cells:
+        reach, angle = min(cell.shape[:2]) / 4, chance.uniform(0, np.pi)
+        whole = cell.astype(np.float32)
+        drawn = np.zeros_like(whole)
+        for step in np.linspace(-reach, reach, 31):
+            way = (step * np.sin(angle), step * np.cos(angle), 0)
+            drawn += ndimage.shift(whole, way, order=1, mode="nearest") / 31
+        pictures.append(np.rint(drawn).clip(0, 255).astype(np.uint8))
+    return pictures
+
+
+def deposits(cells: Sequence[Picture]) -> list[Picture]:
+    """Grains of dye on an empty field in the colour of each picture's own field."""
+    chance, pictures = np.random.default_rng(3), []
+    for cell in cells:
+        height, width = cell.shape[:2]
+        field = np.quantile(cell.reshape(-1, 3), 0.9, axis=0)
+        amount = np.zeros((height, width))
+        for row, column in chance.normal(0.5, 0.12, (chance.integers(20, 120), 2)):
+            if 0 <= row < 1 and 0 <= column < 1:
+                amount[int(row * height), int(column * width)] = 1
+        amount = ndimage.gaussian_filter(amount, 0.015 * height)
+        absorbance = (amount / amount.max())[..., None] * np.array((1.2, 2.0, 0.8))
+        pictures.append(np.rint(field * np.exp(-absorbance)).clip(0, 255).astype(np.uint8))
+    return pictures
+
+
 Kind = Callable[[Sequence[Picture]], list[Picture]]
 DEVELOPED_ON: dict[str, Kind] = {
     "corners": corners,
     "even": even,
     "photographs_to_develop": photographs_to_develop,
     "blurred": blurred,
-}
-TESTED_ON: dict[str, Kind] = {
     "red_cells": red_cells,
     "noise": noise,
     "photographs": photographs,
     "graphics": graphics,
     "cut": cut,
+}
+TESTED_ON: dict[str, Kind] = {
+    "halves": halves,
+    "smeared": smeared,
+    "deposits": deposits,
 }

@@ -22,6 +22,10 @@ _KINDS = {
     "photographs": "photographs of matplotlib and scikit-image",
     "graphics": "text and drawings",
     "cut": "a quarter of a cell in the corner",
+    "halves": "half of a cell at the side",
+    "smeared": "cells drawn out to half of the side",
+    "deposits": "grains of dye",
+    "platelets": "platelets, which are none of its classes",
 }
 
 

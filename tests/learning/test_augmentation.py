@@ -387,3 +387,12 @@ def test_a_real_cell_stays_a_picture_of_a_cell(shared_data: Path) -> None:
     # Dark nucleus on a light ground, whatever the stain: the spread of light survives.
     assert (result.std((1, 2, 3)) > 0.3 * crop.std((1, 2, 3))).all()
     assert ((result == 0) | (result == 1)).float().mean() < 0.5
+
+
+def test_the_appearance_leaves_the_cell_where_it_is() -> None:
+    part = PRESETS["laboratories"].appearance()
+    assert (part.flip, part.rotate, part.scale, part.shift, part.cut) == (False, 0, 0, 0, 0)
+    whole = PRESETS["laboratories"]
+    for name in ("stain", "blur", "noise", "gamma", "crosstalk", "blue_loss", "brightness"):
+        assert getattr(part, name) == getattr(whole, name)
+    assert PRESETS["paper"].appearance() == PRESETS["none"]

@@ -160,3 +160,14 @@ def test_every_baseline_normalises_by_running_statistics() -> None:
         assert len(norms) >= 20
         assert {norm.momentum for norm in norms} == {0.1}
         assert len(list(network.buffers())) == 3 * len(norms)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_features_are_what_the_last_layer_makes_logits_of(kind: Any) -> None:
+    network = made(kind, 3).eval()
+    with torch.no_grad():
+        logits, features = network.logits_and_features(pictures(2), IMAGES[:2])
+        assert torch.equal(logits, network(pictures(2), IMAGES[:2]))
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        torch.testing.assert_close(last(features), logits)
+    assert not last._forward_pre_hooks

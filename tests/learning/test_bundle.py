@@ -478,6 +478,22 @@ def test_trust_is_kept_to_the_bit(tmp_path: Path) -> None:
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
 
 
+def test_a_file_from_before_the_channels_told_keeps_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def older(tensors: dict[str, Tensor]) -> None:
+        for name in ("whitening", "centres", "distances"):
+            tensors[f"trust.{name}"] = tensors.pop(f"familiarity.{name}")
+
+    save_bundle(trusted(), tmp_path / "m.safetensors")
+    rewrite(tmp_path / "m.safetensors", tensors=older)
+    found = load_bundle(tmp_path / "m.safetensors").trust
+    assert found is not None
+    assert (found.temperature, found.familiarity) == (1 / 3, None)
+    np.testing.assert_array_equal(found.scores, np.array([0.01, 0.25, 0.5], np.float32))
+    assert "'leukonca calibrate'" in caplog.text
+
+
 def test_trust_without_familiarity_is_kept(tmp_path: Path) -> None:
     save_bundle(trained(trust=Trust(2.0, np.zeros(1, np.float32))), tmp_path / "m.safetensors")
     found = load_bundle(tmp_path / "m.safetensors").trust
@@ -500,11 +516,11 @@ def test_a_model_without_trust_is_written_and_read_as_ever(file: Path) -> None:
         (lambda note: note["trust"].update(temperature="warm"), None, "damaged"),
         (lambda note: note["trust"].update(fitted=[]), None, "trust.fitted is not a table"),
         (None, lambda tensors: tensors.pop("trust.scores"), "misses 'trust.scores'"),
-        (None, lambda tensors: tensors.pop("trust.centres"), "misses 'trust.centres'"),
+        (None, lambda tensors: tensors.pop("familiarity.centres"), "misses 'familiarity.centres'"),
         (None, lambda t: t.update({"trust.scores": t["trust.scores"].double()}), "expected float32"),
         (None, lambda t: t.update({"trust.scores": t["trust.scores"] + 1}), "scores must be numbers in 0–1"),
-        (None, lambda t: t.update({"trust.centres": torch.ones(2, 3)}), "do not fit together"),
-        (None, lambda t: t.update({"trust.whitening": torch.ones(2, 2) / 0}), "not finite"),
+        (None, lambda t: t.update({"familiarity.centres": torch.ones(2, 3)}), "do not fit together"),
+        (None, lambda t: t.update({"familiarity.whitening": torch.ones(2, 2) / 0}), "not finite"),
     ],
 )
 def test_damaged_trust_is_refused(tmp_path: Path, note: Any, tensors: Any, message: str) -> None:

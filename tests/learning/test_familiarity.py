@@ -25,10 +25,37 @@ def known() -> Familiarity:
 def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class(known: Familiarity) -> None:
     features, labels = cells(300, 1)
     means = [features[labels == k].mean(axis=0) for k in range(3)]
-    covariance, _ = ledoit_wolf(features - np.array(means)[labels], assume_centered=True)
+    spread = features.std(axis=0)
+    covariance, _ = ledoit_wolf((features - np.array(means)[labels]) / spread, assume_centered=True)
     new, _ = cells(20, 3)
-    expected = [mahalanobis(feature, means, covariance) for feature in new]
+    expected = [mahalanobis(row / spread, [mean / spread for mean in means], covariance) for row in new]
     np.testing.assert_allclose(known.distance(new), expected, rtol=1e-4)
+
+
+def test_a_feature_counts_in_units_of_its_spread(known: Familiarity) -> None:
+    units = np.array([0.1, 1, 3, 20, 2])
+    features, labels = cells(300, 1)
+    other = Familiarity.fit(features * units, labels, cells(100, 2)[0] * units)
+    np.testing.assert_allclose(other.distances, known.distances, rtol=1e-4)
+
+
+def test_where_another_appearance_leads_is_less_strange(known: Familiarity) -> None:
+    features, labels = cells(300, 1)
+    chance = np.random.default_rng(5)
+    shifts = np.outer(chance.uniform(0, 3, 80), [1.0, 0, 0, 0, -2.0])  # all of them to one side
+    means = [features[labels == k].mean(axis=0) for k in range(3)]
+    spread = features.std(axis=0)
+    covariance, _ = ledoit_wolf((features - np.array(means)[labels]) / spread, assume_centered=True)
+    for shift in shifts:
+        covariance += 4 * np.outer(shift / spread, shift / spread) / len(shifts)
+    tolerant = Familiarity.fit(features, labels, cells(100, 2)[0], shifts)
+    new, _ = cells(20, 3)
+    expected = [mahalanobis(row / spread, [mean / spread for mean in means], covariance) for row in new]
+    np.testing.assert_allclose(tolerant.distance(new), expected, rtol=1e-4)
+    elsewhere, other = np.array([[3.0, 0, 0, 0, -6.0]]), np.array([[0, 12.0, 0, 0, 0]])
+    moved, away = features[:1] + elsewhere, features[:1] + other
+    assert known.of(moved)[0] < tolerant.of(moved)[0]
+    assert tolerant.of(away)[0] == 0
 
 
 def test_familiarity_is_the_share_of_held_out_cells_that_are_as_strange(known: Familiarity) -> None:

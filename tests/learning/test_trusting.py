@@ -20,6 +20,7 @@ from leukonca.errors import DataError, SettingError
 from leukonca.learning.baselines import Baseline
 from leukonca.learning.familiarity import Familiarity
 from leukonca.learning.recognition import identities
+from leukonca.learning.shapes import BaselineShape
 from leukonca.learning.trained import TrainedModel
 from leukonca.learning.trusting import calibrate
 from leukonca.nca.architecture import Architecture
@@ -190,28 +191,48 @@ def test_finer_labels_count_as_the_model_s_coarser_classes(model: TrainedModel, 
 
 
 class Plain(Baseline):
-    """A network of another kind: logits, the same with every seed, and no features to see."""
+    """A network of another kind: the same with every seed."""
 
-    def __init__(self, network: CellClassifier) -> None:
+    def __init__(self) -> None:
         nn.Module.__init__(self)
-        self.network = network
+        self.architecture, self.classes = BaselineShape("resnet18"), 3
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3))
 
     def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
         assert seed == 0
-        return self.network(pictures, images, seed)
+        return self.body(pictures)
 
 
-def test_a_network_without_features_is_calibrated_and_tells_no_foreign_pictures(
+def test_a_baseline_tells_foreign_pictures_by_what_its_last_layer_sees(
     model: TrainedModel, manifest: Manifest
 ) -> None:
-    assert isinstance(model.network, CellClassifier)
-    found = calibrate(replace(model, network=Plain(model.network)), manifest, seeds=2).trust
-    plain = calibrate(model, manifest, seeds=1).trust
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        baseline = replace(model, network=Plain())
+    found = calibrate(baseline, manifest, seeds=2).trust
     assert found is not None
-    assert plain is not None
-    assert found.familiarity is None
-    assert found.temperature == plain.temperature
-    np.testing.assert_array_equal(found.scores, plain.scores)
+    assert found.familiarity is not None
+    assert len(found.familiarity.whitening) == 12
+
+
+def test_what_training_varied_makes_a_picture_less_strange(model: TrainedModel, manifest: Manifest) -> None:
+    taught = replace(model, provenance={"settings": {"augmentation": "laboratories"}})
+    untaught = replace(model, provenance={"settings": {"augmentation": "paper"}})  # rotation alone
+    plain, same, tolerant = (calibrate(one, manifest, seeds=1).trust for one in (model, untaught, taught))
+    again = calibrate(taught, manifest.subset(np.arange(len(manifest))[::-1]), seeds=1).trust
+    pictures = np.stack([frame(decode(path), model.framing) for path in manifest.frame["path"]])
+    dark = (pictures.astype(float) ** 2 / 255).astype(np.uint8)
+    features = model.observe(dark, identities(manifest), 1).features
+    for trust in (plain, same, tolerant, again):
+        assert trust is not None
+        assert trust.familiarity is not None
+    np.testing.assert_array_equal(plain.familiarity.distances, same.familiarity.distances)  # type: ignore[union-attr]
+    assert tolerant.familiarity.of(features).mean() > plain.familiarity.of(features).mean()  # type: ignore[union-attr]
+    np.testing.assert_allclose(
+        again.familiarity.distances,  # type: ignore[union-attr]
+        tolerant.familiarity.distances,  # type: ignore[union-attr]
+        rtol=1e-2,
+    )
 
 
 def test_without_training_cells_nothing_is_known_of_them(model: TrainedModel, manifest: Manifest) -> None:

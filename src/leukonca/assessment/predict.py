@@ -143,7 +143,7 @@ def _average(
         columns["spread"] = every[:, np.arange(len(mean)), mean.argmax(axis=1)].std(axis=0)
     if model.trust:
         columns["uncalibrated"] = model.stated(observed.logits, temperature=1.0).mean(axis=0)
-        if model.trust.familiarity and observed.features is not None:
+        if model.trust.familiarity:
             columns["familiarity"] = model.trust.familiarity.of(observed.features)
     if model.settling:
         columns["steps"] = observed.steps

@@ -131,3 +131,17 @@ class Baseline(nn.Module):
             torch.manual_seed(seed)
             logits = self.body(pictures)
         return logits.float()
+
+    def logits_and_features(self, pictures: Tensor, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the logits, [B, classes], and what the last layer makes them of, float32 [B, F].
+
+        Arguments as in :meth:`forward`.
+        """
+        last = [module for module in self.body.modules() if isinstance(module, nn.Linear)][-1]
+        seen: list[Tensor] = []
+        hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            logits = self(pictures, images, seed)
+        finally:
+            hook.remove()
+        return logits, seen[0].float()

@@ -12,13 +12,15 @@ The header's metadata has the key ``leukonca`` with a JSON object:
 
 Tensors are the network's parameters and running statistics, float32, under the prefix ``network.``; and
 ``seen.training`` and ``seen.validation``, int64. With ``trust`` there are ``trust.scores`` and, where foreign
-pictures can be told, ``trust.whitening``, ``trust.centres`` and ``trust.distances``, float32. ``pooled.mean``
-and ``pooled.spread``, float64, may be missing.
+pictures can be told, ``familiarity.whitening``, ``familiarity.centres`` and ``familiarity.distances``, all
+float32. Older files have them of the head's hidden layer, named ``trust.…``: these are overlooked.
+``pooled.mean`` and ``pooled.spread``, float64, may be missing.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -48,8 +50,10 @@ from leukonca.writing import replacing
 __all__ = ["FORMAT", "load_bundle", "save_bundle"]
 
 FORMAT: Final = 2
+_LOG = logging.getLogger(__name__)
 _KEY: Final = "leukonca"
 _NETWORK: Final = "network."
+_OF_FAMILIARITY: Final = ("whitening", "centres", "distances")
 # A hostile header must not make us allocate: no automaton of this package is anywhere near.
 _MOST_CLASSES: Final = 1000
 _WIDEST: Final = 4096
@@ -105,10 +109,10 @@ def save_bundle(model: TrainedModel, path: str | os.PathLike[str]) -> None:
 
 
 def _trust_tensors(trust: Trust) -> dict[str, Tensor]:
-    arrays = {"scores": trust.scores}
+    arrays = {"trust.scores": trust.scores}
     if known := trust.familiarity:
-        arrays |= {"whitening": known.whitening, "centres": known.centres, "distances": known.distances}
-    return {f"trust.{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        arrays |= {f"familiarity.{name}": getattr(known, name) for name in _OF_FAMILIARITY}
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def load_bundle(path: str | os.PathLike[str]) -> TrainedModel:
@@ -213,17 +217,22 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
 
 def _trust(note: dict[str, Any], tensors: dict[str, Tensor]) -> Trust:
     def array(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        tensor = tensors[f"trust.{name}"]
+        tensor = tensors[name]
         if tensor.dtype != torch.float32:
-            raise ModelError(f"trust.{name} is {tensor.dtype}, expected float32")
+            raise ModelError(f"{name} is {tensor.dtype}, expected float32")
         return tensor.numpy()
 
     familiarity = None
-    if "trust.distances" in tensors:
-        familiarity = Familiarity(array("whitening"), array("centres"), array("distances"))
+    if "familiarity.distances" in tensors:
+        familiarity = Familiarity(**{name: array(f"familiarity.{name}") for name in _OF_FAMILIARITY})
+    elif "trust.distances" in tensors:
+        _LOG.warning(
+            "this model file is from before foreign pictures were told by the automaton's channels: they are "
+            "not noticed until 'leukonca calibrate' has fitted it anew"
+        )
     if not isinstance(note["fitted"], dict):
         raise ModelError("trust.fitted is not a table")
-    return Trust(float(note["temperature"]), array("scores"), familiarity, note["fitted"])
+    return Trust(float(note["temperature"]), array("trust.scores"), familiarity, note["fitted"])
 
 
 def _kept(network: Network) -> dict[str, Tensor]:

@@ -17,9 +17,14 @@ Floats = npt.NDArray[np.float64]
 FEWEST_HELD_OUT = 20
 """With fewer held-out cells nothing can be said of the strangest few in a hundred of them."""
 
-# Directions that varied less than this share of the liveliest one in training are taken to have varied so
-# much: a feature that never moved must not make every new picture infinitely strange.
-_SMALLEST_VARIANCE = 1e-6
+# Another laboratory may differ from a cell's own picture by more than training varied it: by twice as much,
+# which is four times in variances. What docs/explanation/trust.md shows was measured with it.
+_VARIATION = 4.0
+
+# Features and directions whose deviation in training was a smaller share of the liveliest one's are taken to
+# have varied so much: what never moved must not make every new picture infinitely strange, nor may rounding.
+_SMALLEST = 1e-3
+_NOTHING = 1e-9  # where not one feature moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +33,12 @@ class Familiarity:
 
     The distance is that of Mahalanobis to the nearest class, with one covariance for all classes (K. Lee et
     al., "A simple unified framework for detecting out-of-distribution samples", NeurIPS 2018), shrunk as
-    O. Ledoit and M. Wolf propose (J. Multivariate Anal. 88 (2004) 365).
+    O. Ledoit and M. Wolf propose (J. Multivariate Anal. 88 (2004) 365), of features in units of their
+    standard deviation. To it comes what varying stain, camera and focus makes of the features: along those
+    directions another laboratory's cells lie, which are no less cells for it.
 
     Attributes:
-        whitening: float32 [F, F]; features times it have the covariance 1 within the training classes.
+        whitening: float32 [F, F]; features times it have that covariance 1.
         centres: float32 [C, F], mean features of each training class, whitened.
         distances: float32 [n], sorted, of the held-out cells.
 
@@ -58,20 +65,37 @@ class Familiarity:
             raise ModelError("familiarity: distances are not sorted")
 
     @classmethod
-    def fit(cls, features: Floats, labels: npt.NDArray[np.int64], held_out: Floats) -> Familiarity:
+    def fit(
+        cls,
+        features: Floats,
+        labels: npt.NDArray[np.int64],
+        held_out: Floats,
+        shifts: Floats | None = None,
+    ) -> Familiarity:
         """Learn what training cells are like.
 
         Args:
             features: float64 [N, F] of training cells.
             labels: int64 [N], their class numbers.
             held_out: float64 [n, F] of cells that were not trained on.
+            shifts: float64 [M, F], by how much the features of some training cells moved as their pictures
+                were varied in stain, camera and focus; ``None``: cells of other laboratories are as strange
+                as they look.
         """
         present, number = np.unique(labels, return_inverse=True)
         means = np.stack([features[labels == label].mean(axis=0) for label in present])
-        covariance = LedoitWolf(assume_centered=True).fit(features - means[number]).covariance_
+        spread = features.std(axis=0)
+        # A feature that hardly moves must not count for nothing beside one that moves much: cut-off cells
+        # show in such features.
+        spread = np.maximum(spread, max(_SMALLEST * float(spread.max()), _NOTHING))
+        covariance = LedoitWolf(assume_centered=True).fit((features - means[number]) / spread).covariance_
+        if shifts is not None and len(shifts):
+            moved = shifts / spread
+            # About no movement, not about the mean one: what moves all cells alike is what laboratories do.
+            covariance = covariance + _VARIATION * (moved.T @ moved) / len(moved)
         variances, directions = np.linalg.eigh(covariance)
-        floor = max(_SMALLEST_VARIANCE * float(variances[-1]), float(np.finfo(np.float32).tiny))
-        whitening = (directions / np.sqrt(np.maximum(variances, floor))).astype(np.float32)
+        floor = _SMALLEST**2 * max(float(variances[-1]), 1.0)
+        whitening = (directions / np.sqrt(np.maximum(variances, floor)) / spread[:, None]).astype(np.float32)
         centres = (means @ whitening).astype(np.float32)
         # Measured with the numbers as they are stored, so that new cells are measured alike.
         distances = _distances(held_out, whitening, centres)

@@ -32,12 +32,12 @@ class Observation:
 
     Attributes:
         logits: float64 [S, B, K].
-        features: float64 [B, F], the mean over the seeds; ``None`` where the network shows none.
+        features: float64 [B, F], by which foreign pictures are told; the mean over the seeds.
         steps: float64 [B], steps that the automaton took, the mean over the seeds; 0 for a baseline.
     """
 
     logits: npt.NDArray[np.float64]
-    features: npt.NDArray[np.float64] | None
+    features: npt.NDArray[np.float64]
     steps: npt.NDArray[np.float64]
 
 
@@ -131,18 +131,15 @@ class TrainedModel:
         inputs = self.normalised(pictures)
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         runs = [self._run(inputs, ids, seed) for seed in range(seeds if self.draws else 1)]
-        features = [_array(shown) for _, shown, _ in runs if shown is not None]
         return Observation(
             logits=np.stack([_array(logits) for logits, _, _ in runs]),
-            features=np.mean(features, axis=0) if features else None,
+            features=np.mean([_array(features) for _, features, _ in runs], axis=0),
             steps=np.mean([_array(taken) for _, _, taken in runs], axis=0),
         )
 
-    def _run(self, inputs: Tensor, ids: Tensor, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Logits, features where the network shows them, and steps taken, of one firing seed."""
-        if isinstance(self.network, Baseline):
-            return self.network(inputs, ids, seed), None, torch.zeros(len(ids))
-        if self.settling is None:
+    def _run(self, inputs: Tensor, ids: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, features, and steps taken, of one firing seed."""
+        if isinstance(self.network, Baseline) or self.settling is None:
             logits, features = self.network.logits_and_features(inputs, ids, seed)
             return logits, features, torch.full((len(ids),), self.steps)
         return settle(

@@ -30,8 +30,7 @@ class Trust:
     Attributes:
         temperature: What logits are divided by; see :func:`leukonca.learning.calibration.fit_temperature`.
         scores: float32 [n], sorted, 1 - probability of the true class of each held-out cell.
-        familiarity: What the training cells are like; ``None`` where the network has no features to tell by,
-            or too few cells were at hand.
+        familiarity: What the training cells are like; ``None`` where too few cells were at hand.
         fitted: Where it comes from: cells, seeds, figures before and after. JSON values.
 
     Raises:

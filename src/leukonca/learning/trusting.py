@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, SettingError
+from leukonca.learning.augmentation import PRESETS, augment, picture_seeds
 from leukonca.learning.calibration import fit_temperature
 from leukonca.learning.familiarity import FEWEST_HELD_OUT, Familiarity
 from leukonca.learning.preparation import read_framed
@@ -30,6 +31,7 @@ __all__ = ["calibrate"]
 _LOG = logging.getLogger(__name__)
 
 _BATCH = 64
+_VARIED = 2000  # so many training cells at most show what another appearance does to the features
 _BINS = 15  # of the calibration error, as in every report
 
 Floats = npt.NDArray[np.float64]
@@ -83,11 +85,14 @@ def calibrate(
         raise DataError(f"none of the {int(held_out.sum())} cells to calibrate on can be read")
     temperature = fit_temperature(seen.logits, seen.labels, model.loss)
     familiarity = None
-    if seen.features is not None and len(seen.labels) >= FEWEST_HELD_OUT and trained.any():
+    if len(seen.labels) >= FEWEST_HELD_OUT and trained.any():
         # One seed is enough for means and a covariance; the held-out cells show what averaging changes.
         known = _observe(model, paths[trained].tolist(), labels[trained], 1, progress=progress)
-        if known.features is not None and len(known.labels):
-            familiarity = Familiarity.fit(known.features, known.labels, seen.features)
+        if len(known.labels):
+            # An identity is a hash: the smallest of them are as good as drawn.
+            varied = np.flatnonzero(trained)[np.argsort(ids[trained], kind="stable")[:_VARIED]]
+            shifts = _shifts(model, paths[varied].tolist(), progress=progress)
+            familiarity = Familiarity.fit(known.features, known.labels, seen.features, shifts)
     if familiarity is None:
         _LOG.info("what training cells are like cannot be learnt: foreign pictures will not be recognised")
     before, after = (model.stated(seen.logits, temperature=t).mean(axis=0) for t in (1.0, temperature))
@@ -134,7 +139,7 @@ class _Seen:
     """What the network made of the n readable files: logits [S, n, K], features [n, F], labels [n]."""
 
     logits: Floats
-    features: Floats | None
+    features: Floats
     labels: Ints
 
 
@@ -151,14 +156,43 @@ def _observe(model: TrainedModel, paths: Sequence[str], labels: Ints, seeds: int
                 images = np.array([image_id(hash_) for _, hash_, error in part if not error], dtype=np.int64)
                 observed = model.observe(np.stack(pictures), images, seeds)
                 logits.append(observed.logits)
-                if observed.features is not None:
-                    features.append(observed.features)
+                features.append(observed.features)
             bar.update(len(part))
     return _Seen(
         np.concatenate(logits, axis=1) if logits else np.empty((seeds, 0, len(model.classes))),
-        np.concatenate(features) if features else None,
+        np.concatenate(features) if features else np.empty((0, 0)),
         labels[np.array(readable, dtype=bool)],
     )
+
+
+def _shifts(model: TrainedModel, paths: Sequence[str], *, progress: bool) -> Floats | None:
+    """By how much the features move, float64 [n, F], where stain, camera and focus vary as in the training.
+
+    ``None`` for a model whose training is not known, or varied none of them: it was not taught to bear it.
+    """
+    settings = model.provenance.get("settings")
+    name = settings.get("augmentation") if isinstance(settings, dict) else None
+    appearance = PRESETS.get(str(name), PRESETS["none"]).appearance()
+    if appearance == PRESETS["none"]:
+        return None
+    shifts: list[Floats] = []
+    cells = read_framed(paths, model.framing)
+    with tqdm(total=len(paths), desc="varying", unit=" cells", disable=not progress) as bar:
+        while part := list(islice(cells, _BATCH)):
+            bar.update(len(part))
+            readable = [(picture, image_id(hash_)) for picture, hash_, _ in part if picture is not None]
+            if not readable:
+                continue
+            pictures = np.stack([picture for picture, _ in readable])
+            images = np.array([image for _, image in readable], dtype=np.int64)
+            canvas = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+            seeds = picture_seeds(0, 0, torch.from_numpy(images))
+            varied = augment(canvas, appearance, model.framing.size, seeds=seeds)
+            changed = (varied * 255).round().byte().permute(0, 2, 3, 1).numpy()
+            # The same sites fire for both, so that only the appearance moves the features.
+            before, after = (model.observe(view, images, 1).features for view in (pictures, changed))
+            shifts.append(after - before)
+    return np.concatenate(shifts) if shifts else None
 
 
 def _ece(probabilities: Floats, labels: Ints) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -96,6 +96,10 @@ class Augmentation:
                 raise SettingError(
                     f"augmentation.{name} = {value!r}: must be a number from 0 (off) to {largest:g}"
                 )
+
+    def appearance(self) -> Augmentation:
+        """Return the part that differs between laboratories wherever the cell lies: stain, camera, focus (and no loss of colour)."""
+        return replace(self, flip=False, rotate=0.0, scale=0.0, shift=0.0, cut=0.0, grey=0.0)
 
 
 _OFF: Final = Augmentation(False, *(0.0 for _ in _LARGEST))

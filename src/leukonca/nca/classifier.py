@@ -169,19 +169,17 @@ class CellClassifier(nn.Module):
         return Rollout(logits, pooled, state, states)
 
     def logits_and_features(self, pictures: Tensor, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Return the logits, [B, classes], and :meth:`features`, [B, F]; arguments as in :meth:`rollout`."""
+        """Return the logits, [B, classes], and :meth:`features`, [B, C]; arguments as in :meth:`rollout`."""
         result = self.rollout(pictures, images, seed=seed)
         return result.logits, self.features(result.state)
 
     def features(self, state: Tensor) -> Tensor:
-        """Return what the last layer makes the logits of, [B, F], of a state [B, C, H, W].
+        """Return the mean of each channel over the grid, [B, C], of a state [B, C, H, W].
 
-        The hidden layer of the ``mlp`` and ``conv`` heads, and the pooled channels for the ``channels`` head.
+        Whatever pooling and head, it tells most of what a picture is: a head learns to keep only what tells
+        the classes apart, and a maximum depends on single sites.
         """
-        with torch.autocast(state.device.type, enabled=False):
-            state = state.float()
-            seen: Tensor = state if self.architecture.head == "conv" else self.pool(state)
-            return self.head[:-1](seen) if isinstance(self.head, nn.Sequential) else seen
+        return state.float().mean(dim=(2, 3))
 
     def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
         """Return the logits, [B, classes]; arguments as in :meth:`rollout`."""
