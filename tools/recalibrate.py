@@ -20,7 +20,7 @@ MODELS = Path(__file__).resolve().parents[1] / "src" / "leukonca" / "delivery" /
 
 def main() -> None:
     """Calibrate all models, or those that are named."""
-    names = sorted(file.stem for file in MODELS.glob("*.safetensors"))
+    names = sorted(file.stem for file in MODELS.glob("*.md"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all by default")
     parser.add_argument("--cells", type=Path, required=True, help="folder with acevedo20")

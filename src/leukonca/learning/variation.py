@@ -98,7 +98,10 @@ class Augmentation:
                 )
 
     def appearance(self) -> Augmentation:
-        """Return the part that differs between laboratories wherever the cell lies: stain, camera, focus (and no loss of colour)."""
+        """Return the part that differs between laboratories wherever the cell lies: stain, camera, focus.
+
+        Colour that fades is none of it: no laboratory does that.
+        """
         return replace(self, flip=False, rotate=0.0, scale=0.0, shift=0.0, cut=0.0, grey=0.0)
 
 
