@@ -111,13 +111,18 @@ _PARTS = {
 
 
 def bench() -> str:
-    """What ``leukonca bench`` measured, or that nothing has been measured yet."""
-    found = _measured("bench")
-    if found is None:
-        return "No measurement by `leukonca bench` is kept in the repository yet."
-    parts = [f"### {_PARTS[part]}\n\n{_rows(rows)}" for part, rows in found["parts"].items()]
+    """What ``leukonca bench`` measured, machine by machine, or that nothing has been measured yet."""
+    kept = [_measured(file.stem) for file in sorted(_RESULTS.glob("bench*.json"))]
+    measured = [_bench_of(found) for found in kept if found is not None]
+    return "\n\n".join(measured) or "No measurement by `leukonca bench` is kept in the repository yet."
+
+
+def _bench_of(found: dict[str, Any]) -> str:
+    level = "matrix tiles (AMX)" if found["machine"]["processor"].get("amx_bf16") else "vectors alone"
+    name = found["machine"]["processor"].get("cpu_name") or found["machine"]["machine"]
+    parts = [f"#### {_PARTS[part]}\n\n{_rows(rows)}" for part, rows in found["parts"].items()]
     about = f"Measured on: {_machine(found['machine'])}; median of {found['rounds']} rounds."
-    return "\n\n".join((*parts, about))
+    return "\n\n".join((f"### {name}, {level}", about, *parts))
 
 
 def settling() -> str:

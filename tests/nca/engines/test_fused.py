@@ -259,13 +259,18 @@ def test_memory_that_is_used_again_is_not_in_use() -> None:
         assert torch.equal(second, expected)
 
 
-def test_inference_lets_go_of_the_memory_of_training() -> None:
+def test_memory_of_one_step_serves_the_next_and_inference_lets_go_of_it() -> None:
     rule, state, firing = lively(20, 24), start(2, 20, 9, 14), firing_of(2)
-    fused.exact_rollout(rule, state, firing, 3)[0].sum().backward()
-    assert running._Room._free is not None
+    places = []
+    for _ in range(3):
+        loss = fused.exact_rollout(rule, state, firing, 3)[0].sum()
+        loss.backward()  # the graph stays in `loss` until the next step has begun, as in any training loop
+        assert running._Room._kept is not None
+        places.append(running._Room._kept.ctypes.data)
+    assert len(set(places)) == 1
     with torch.no_grad():
         fused.exact_rollout(rule, state, firing, 3)
-    assert running._Room._free is None
+    assert running._Room._kept is None
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,30 +28,30 @@ _TAPE_LIMIT_BYTES: Final = 1024**3
 
 
 class _Room:
-    """Memory for the hidden layers of a rollout (the tape), given on to the next one when no longer held.
+    """Memory for the hidden layers of a rollout (the tape), used again for the next one.
 
     The operating system clears what it hands out page by page, which can take a tenth of a training step.
     """
 
     _lock: ClassVar = threading.Lock()
-    _free: ClassVar[Tensor | None] = None
+    _kept: ClassVar[npt.NDArray[np.uint8] | None] = None
 
-    def __init__(self, size: int) -> None:
-        with _Room._lock:
-            free, _Room._free = _Room._free, None
-        # How many sites fire differs from step to step: a little more than is needed fits the next one, too.
-        fits = free is not None and size <= free.numel() <= 2 * size
-        self.memory = free if free is not None and fits else torch.empty(size + size // 16, dtype=torch.uint8)
-
-    def __del__(self) -> None:
-        with _Room._lock:
-            _Room._free = self.memory
+    @classmethod
+    def take(cls, size: int) -> Tensor:
+        """Return uint8 [at least ``size``], of any content, which nothing else uses as long as it is held."""
+        with cls._lock:
+            # A tensor holds the array that it is made of: with none left, the class and the call have it.
+            free = cls._kept is not None and sys.getrefcount(cls._kept) == 2
+            if cls._kept is None or not free or not size <= cls._kept.size <= 2 * size:
+                # How many sites fire differs from step to step: a little more fits the next one, too.
+                cls._kept = np.empty(size + size // 16, dtype=np.uint8)
+            return torch.from_numpy(cls._kept)
 
     @classmethod
     def let_go(cls) -> None:
-        """Return what is not held to the system."""
+        """Keep nothing for a next time."""
         with cls._lock:
-            cls._free = None
+            cls._kept = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Span:
             setattr(job, name, tensor.data_ptr())
         return job
 
-    def tape(self, state: Tensor, weights: Weights) -> tuple[_Room, Tensor]:
+    def tape(self, state: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
         """Return room for the hidden layers of all firing sites, and where each picture's part begins."""
         starts = torch.zeros(len(state) + 1, dtype=torch.int64)
         counts = torch.zeros(len(state), dtype=torch.int64)
@@ -132,7 +135,7 @@ class Span:
         starts[1:] = counts.cumsum(0)
         # The products read whole blocks, so that there has to be memory after the last.
         rows = int(starts[-1]) + self.library.block
-        return _Room(rows * weights.bias.numel() * (2 if self.half else 4)), starts
+        return _Room.take(rows * weights.bias.numel() * (2 if self.half else 4)), starts
 
     def tape_bytes(self, state: Tensor, weights: Weights) -> float:
         """Return about how much memory the hidden layers of a state [B, C, H, W] take in these steps."""
@@ -161,7 +164,7 @@ class _Rollout(torch.autograd.Function):
     ) -> Tensor:
         weights, library = Weights(filters, hidden, bias, update), pieces[0].library
         packed = library.pack(state)
-        begins, tape, starts = [], None, None
+        begins, taped = [], []
         for piece in pieces:
             if not any(ctx.needs_input_grad):
                 library.forward(piece.job(packed, weights), piece.half)
@@ -169,21 +172,20 @@ class _Rollout(torch.autograd.Function):
                 begins.append(packed.clone())
                 library.forward(piece.job(packed, weights), piece.half)
             else:
-                tape, starts = _forward_with_tape(piece, packed, weights)
+                taped = _forward_with_tape(piece, packed, weights)
         last = library.unpack(packed, state.shape[1])
         # The last state is the caller's anyway, so that keeping it takes no memory.
-        ctx.save_for_backward(last, filters, hidden, bias, update, *begins)
-        ctx.pieces, ctx.tape, ctx.starts = pieces, tape, starts
-        if tape is None:
+        ctx.save_for_backward(last, *taped, filters, hidden, bias, update, *begins)
+        ctx.pieces = pieces
+        if not taped:
             _Room.let_go()  # no training step any more
         return last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        last, filters, hidden, bias, update = ctx.saved_tensors[:5]
-        begins, library = ctx.saved_tensors[5:], ctx.pieces[0].library
-        tape, starts = ctx.tape, ctx.starts
+        last, tape, starts, filters, hidden, bias, update = ctx.saved_tensors[:7]
+        begins, library = ctx.saved_tensors[7:], ctx.pieces[0].library
         weights = Weights(filters, hidden, bias, update)
         sums = Weights(*(torch.zeros_like(weight) for weight in (filters, hidden, bias, update)))
         # Both are changed on the way back to the first step.
@@ -196,7 +198,7 @@ class _Rollout(torch.autograd.Function):
             job = piece.job(
                 state,
                 weights,
-                tape=tape.memory,
+                tape=tape,
                 tape_starts=starts,
                 gradient=packed,
                 filters_gradient=sums.filters,
@@ -209,11 +211,11 @@ class _Rollout(torch.autograd.Function):
         return None, first, sums.filters, sums.hidden, sums.bias, sums.update
 
 
-def _forward_with_tape(span: Span, state: Tensor, weights: Weights) -> tuple[_Room, Tensor]:
+def _forward_with_tape(span: Span, state: Tensor, weights: Weights) -> list[Tensor]:
     """Run the steps on a packed state, in place; return the tape and where each picture's part begins."""
     tape, starts = span.tape(state, weights)
-    span.library.forward(span.job(state, weights, tape=tape.memory, tape_starts=starts), span.half)
-    return tape, starts
+    span.library.forward(span.job(state, weights, tape=tape, tape_starts=starts), span.half)
+    return [tape, starts]
 
 
 def run(span: Span, state: Tensor, weights: Weights, *, recompute: bool | None = None) -> Tensor:
