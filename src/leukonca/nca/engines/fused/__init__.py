@@ -52,7 +52,7 @@ def status() -> Status:
     found = _status_of(level)
     if found.library is None and level.name == "amx":
         # Not every compiler knows matrix tiles; all that get so far know the vectors.
-        vectors = _status_of(LEVELS["avx512_bf16"])
+        vectors = _status_of(LEVELS["avx512"])
         if vectors.library is not None:
             _LOG.info("the fused engine does without matrix tiles: %s", found.reason)
             return vectors

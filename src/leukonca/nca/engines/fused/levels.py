@@ -64,8 +64,11 @@ def level_of_this_machine() -> Level:
     if platform.machine().lower() not in ("x86_64", "amd64") or sys.platform == "win32":
         return LEVELS["portable"]
     if capability() == "AVX512" and has("avx512"):
+        if has("amx_tile"):
+            # Without their tiles these processors multiply bf16 more slowly than float32.
+            return LEVELS["amx" if _tiles_wanted() else "avx512"]
         if has("avx512_bf16"):
-            return LEVELS["amx" if has("amx_tile") and _tiles_wanted() else "avx512_bf16"]
+            return LEVELS["avx512_bf16"]
         return LEVELS["avx512"]
     if capability() in ("AVX512", "AVX2") and has("avx2"):
         return LEVELS["avx2"]
