@@ -71,7 +71,7 @@ def _training(result: dict[str, Any]) -> str:
 
 def eight_classes() -> str:
     """Accuracy at home in the eight-class use."""
-    results = _kept("eight-")
+    results = _kept("eight-") | _kept("teacher-")
     if not results:
         return _NOTHING
     rows = [
@@ -111,7 +111,7 @@ def thirteen_classes() -> str:
 
 def laboratories() -> str:
     """Macro-F1 in laboratories never seen, over the five normal types."""
-    return _away_table(_kept("eight-").values())
+    return _away_table([*_kept("eight-").values(), *_kept("teacher-").values()])
 
 
 def baselines() -> str:
