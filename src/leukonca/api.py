@@ -97,6 +97,19 @@ class Model:
         settling = None if tolerance is None else Settling(tolerance)
         return replace(self, trained=self.trained.with_settling(settling))
 
+    def views(self, views: int) -> Model:
+        """Return the same model, which sees every picture in several orientations and averages.
+
+        Its trust should be fitted for them; :meth:`calibrate` does so with the views of the model.
+
+        Args:
+            views: 1 (as it is) to 8; see :meth:`leukonca.learning.trained.TrainedModel.with_views`.
+
+        Raises:
+            SettingError: ``views`` is out of this range.
+        """
+        return replace(self, trained=self.trained.with_views(views))
+
     def classify(
         self,
         paths: PathLike | Sequence[PathLike],
@@ -144,7 +157,7 @@ class Model:
     ) -> Model:
         """Return the model with calibrated probabilities, prediction sets and a sense of foreign pictures.
 
-        A trained model has all that. This is for models from before, and for other ``seeds``; see
+        A trained model has all that. This is for models from before, and for other ``seeds`` or views; see
         :func:`leukonca.learning.trusting.calibrate`.
 
         Args:

@@ -259,3 +259,11 @@ def test_a_report_of_a_model_without_trust_has_none(tmp_path: Path) -> None:
     with runs.undrawn():
         evaluate(replace(runs.model(), trust=None), runs.run().manifest, tmp_path, resamples=0)
     assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["trust"] is None
+
+
+def test_a_report_names_the_views(tmp_path: Path) -> None:
+    for views, folder in ((1, tmp_path / "one"), (4, tmp_path / "four")):
+        with runs.undrawn():
+            evaluate(runs.model().with_views(views), runs.run().manifest, folder, seeds=1, resamples=0)
+        facts = json.loads((folder / "metrics.json").read_text("utf-8"))["facts"]
+        assert facts.get("Views") == {1: None, 4: "4 orientations of each picture, averaged"}[views]

@@ -283,3 +283,15 @@ def test_joined_parts_keep_what_all_of_them_know() -> None:
     assert (len(joined), joined.sets.shape) == (4, (4, 3))
     mixed = join([sure, plain], sure.classes)
     assert (len(mixed), mixed.sets, mixed.foreign) == (3, None, None)
+
+
+def test_other_views_than_the_calibration_s_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    paths = runs.paths("test")[:1]
+    predict(runs.wary(), paths)
+    assert caplog.text == ""
+    predict(runs.wary().with_views(2), paths, seeds=1)
+    assert "views=2, but the model is calibrated with 1" in caplog.text
+    assert "'leukonca calibrate --views 2'" in caplog.text
+    caplog.clear()
+    predict(replace(runs.model(), trust=None).with_views(2), paths, seeds=1)
+    assert caplog.text == ""

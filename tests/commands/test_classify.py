@@ -57,6 +57,15 @@ def test_settled_pictures_stop_early_and_the_steps_are_told(
     assert "settle=2.0: a change of a probability is in [0, 1]" in capsys.readouterr().err
 
 
+def test_views_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths, out = runs.paths("test"), tmp_path / "table.csv"
+    assert classify(model(), *paths, "--out", out, "--views", 4, "--seeds", 1) == 0
+    expected = leukonca.load(model()).views(4).classify(paths, seeds=1)
+    pd.testing.assert_frame_equal(Predictions.read(out).to_frame(), expected.to_frame(), check_exact=True)
+    assert classify(model(), *paths, "--views", 9) == 2
+    assert "views=9 must be 1 to 8" in capsys.readouterr().err
+
+
 def test_without_a_file_the_same_table_is_written_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

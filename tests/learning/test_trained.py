@@ -14,6 +14,7 @@ from leukonca.learning.trained import TrainedModel
 from leukonca.learning.trust import Trust
 from leukonca.nca.architecture import Architecture
 from leukonca.nca.classifier import CellClassifier
+from leukonca.nca.firing import derive_seed
 from reference.trust import averaged
 
 ARCHITECTURE = Architecture(size=16, patch=2, channels=16, hidden=8, steps=4, head_hidden=8)
@@ -122,3 +123,29 @@ def test_an_observation_is_a_run_of_each_firing_seed() -> None:
     mean = np.mean([features.detach().numpy() for _, features in runs], axis=0)
     np.testing.assert_allclose(seen.features, mean, atol=1e-6)
     np.testing.assert_array_equal(trained.stated(seen.logits, temperature=1.0), trained.stated(seen.logits))
+
+
+def test_views_are_the_orientations_each_with_firing_of_its_own() -> None:
+    trained, (pictures, images) = model(normalisation="picture"), cells()
+    seen = trained.with_views(8).observe(pictures, images, 2)
+    turned = [np.rot90(way, turn, (1, 2)) for way in (pictures, pictures[:, :, ::-1]) for turn in range(4)]
+    logits, features = [], []
+    for view, part in enumerate(turned):
+        inputs = trained.normalised(part)
+        for seed in (0, 1):
+            key = derive_seed(seed, view) if view else seed
+            found = trained.network.logits_and_features(inputs, torch.from_numpy(images), key)
+            logits.append(found[0].detach().numpy())
+            features.append(found[1].detach().numpy())
+    assert seen.logits.shape == (16, 6, 3)
+    np.testing.assert_allclose(seen.logits, logits, atol=1e-5)
+    np.testing.assert_allclose(seen.features, np.mean(features, axis=0), atol=1e-5)
+    np.testing.assert_array_equal(
+        trained.with_views(1).observe(pictures, images, 2).logits, trained.observe(pictures, images, 2).logits
+    )
+
+
+@pytest.mark.parametrize("views", [0, 9, -1])
+def test_a_square_has_eight_orientations(views: int) -> None:
+    with pytest.raises(SettingError, match=f"views={views} must be 1 to 8"):
+        model().with_views(views)

@@ -245,3 +245,15 @@ def test_without_training_cells_nothing_is_known_of_them(model: TrainedModel, ma
 def test_seeds_must_be_at_least_1(model: TrainedModel, manifest: Manifest) -> None:
     with pytest.raises(SettingError, match="seeds=0"):
         calibrate(model, manifest, seeds=0)
+
+
+def test_the_views_that_it_was_fitted_with_are_remembered(model: TrainedModel, manifest: Manifest) -> None:
+    found = calibrate(model.with_views(2), manifest, seeds=1).trust
+    plain = calibrate(model, manifest, seeds=1).trust
+    assert found is not None
+    assert plain is not None
+    assert (found.views, plain.views) == (2, 1)
+    assert "views" not in plain.fitted
+    seen, truth = observed(model.with_views(2), manifest, CHOSEN, 1)
+    probabilities = averaged(seen.logits, found.temperature, "cross_entropy")
+    np.testing.assert_allclose(found.scores, np.sort(1 - probabilities[np.arange(21), truth]), atol=1e-5)

@@ -229,6 +229,8 @@ def _facts(
         "Firing seeds": said_seeds(model, seeds),
         "leukonca": __version__,
     }
+    if model.views > 1:
+        facts["Views"] = f"{model.views} orientations of each picture, averaged"
     if model.trust:
         facts["Calibration"] = (
             f"temperature {model.trust.temperature:.3f}, from {len(model.trust.scores):,} held-out cells"

@@ -42,8 +42,8 @@ def predict_in_parts(
 ) -> Iterator[Predictions]:
     """Classify files, some at a time, in their order.
 
-    A cell's result depends on its picture, the model and ``seeds`` alone: not on the other files, their order
-    or the size of the batches (to the rounding of float32 sums).
+    A cell's result depends on its picture, the model with its ``views``, and ``seeds`` alone: not on the
+    other files, their order or the size of the batches (to the rounding of float32 sums).
 
     Args:
         model: The model.
@@ -83,6 +83,14 @@ def predict_in_parts(
                 coverage,
                 len(model.trust.scores),
             )
+    if model.trust and model.trust.views != model.views:
+        _LOG.warning(
+            "views=%d, but the model is calibrated with %d: probabilities, sets and foreign pictures are a "
+            "little off; 'leukonca calibrate --views %d' fits them",
+            model.views,
+            model.trust.views,
+            model.views,
+        )
     return _parts(model, paths, seeds, coverage, foreign, batch, view, progress)
 
 

@@ -201,6 +201,7 @@ def write_report(
     figures = evaluation.metrics.to_dict() | {
         "review": evaluation.review.to_dict(),
         "trust": promises.to_dict() if promises else None,
+        "facts": dict(facts),
     }
     write_bytes(out / "metrics.json", as_json(figures))
     return evaluation.metrics

@@ -8,7 +8,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_progress, require_file, shows_progress
+from leukonca.commands.common import add_data, add_progress, add_views, require_file, shows_progress
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -33,6 +33,7 @@ def parser() -> ArgumentParser:
     calibrating.add_argument(
         "--seeds", type=int, default=4, help="firing seeds to average over, as many as will be used later"
     )
+    add_views(calibrating)
     add_progress(calibrating)
     return calibrating
 
@@ -42,7 +43,8 @@ def run(args: Namespace) -> int:
     require_file("--out", Path(args.out))
     from leukonca import api
 
-    model = api.load(args.model).calibrate(args.data, seeds=args.seeds, progress=shows_progress(args))
+    model = api.load(args.model).views(args.views)
+    model = model.calibrate(args.data, seeds=args.seeds, progress=shows_progress(args))
     model.save(args.out)
     trust = model.trained.trust
     if trust is not None:

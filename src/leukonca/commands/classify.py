@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, add_settle, require_file, shows_progress
+from leukonca.commands.common import add_progress, add_settle, add_views, require_file, shows_progress
 from leukonca.errors import SettingError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def parser() -> ArgumentParser:
         metavar="SHARE",
         help="do not name pictures that are stranger than all but this share of held-out cells; 0: name all",
     )
+    add_views(classifying)
     add_settle(classifying)
     add_progress(classifying)
     return classifying
@@ -73,7 +74,7 @@ def run(args: Namespace) -> int:
     from leukonca import api
     from leukonca.assessment.predict import join, predict_in_parts
 
-    model = api.load(args.model).settling(args.settle).trained
+    model = api.load(args.model).views(args.views).settling(args.settle).trained
     files = api.files_of(args.paths)
     parts = []
     interrupted = False

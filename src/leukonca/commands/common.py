@@ -23,6 +23,7 @@ __all__ = [
     "add_progress",
     "add_settings",
     "add_settle",
+    "add_views",
     "headline",
     "require_file",
     "settings_of",
@@ -69,6 +70,17 @@ def add_settle(parser: ArgumentParser) -> None:
         metavar="TOLERANCE",
         help="stop a picture, from half of the steps on, where within an eighth of the steps no probability "
         "changed by more than this; without it all steps are taken",
+    )
+
+
+def add_views(parser: ArgumentParser) -> None:
+    """Add ``--views N``."""
+    parser.add_argument(
+        "--views",
+        type=int,
+        default=1,
+        metavar="N",
+        help="orientations of every picture to average over: 1 (as it is) to 8 (quarter turns and mirror)",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_progress, add_settle, headline, shows_progress
+from leukonca.commands.common import add_data, add_progress, add_settle, add_views, headline, shows_progress
 from leukonca.errors import SettingError
 
 __all__ = ["HELP", "parser", "run"]
@@ -50,6 +50,7 @@ def parser() -> ArgumentParser:
         help="target: normalise with the statistics of the assessed cells, the paper's leak, to reproduce it",
     )
     evaluating.add_argument("--allow_seen", action="store_true", help="count cells seen in training, too")
+    add_views(evaluating)
     add_settle(evaluating)
     add_progress(evaluating)
     return evaluating
@@ -62,7 +63,7 @@ def run(args: Namespace) -> int:
         raise SettingError("--out is missing: name a folder for the report on these cells")
     from leukonca import api
 
-    model = api.load(args.model).settling(args.settle)
+    model = api.load(args.model).views(args.views).settling(args.settle)
     out = Path(args.out) if args.out else Path(args.model) / "report"
     metrics = model.evaluate(
         args.data,

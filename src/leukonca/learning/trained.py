@@ -13,12 +13,14 @@ from torch import Tensor
 from leukonca.cells.framing import Framing
 from leukonca.errors import SettingError
 from leukonca.learning.baselines import Baseline
+from leukonca.learning.geometry import SYMMETRIES, symmetry
 from leukonca.learning.losses import LossName, probabilities
 from leukonca.learning.networks import Network
 from leukonca.learning.pooled import PooledStatistics
 from leukonca.learning.shapes import BaselineShape
 from leukonca.learning.statistics import InputStatistics, Normalisation, normalise
 from leukonca.learning.trust import Trust
+from leukonca.nca.firing import derive_seed
 from leukonca.nca.settling import Settling, settle
 
 __all__ = ["Observation", "TrainedModel"]
@@ -28,12 +30,12 @@ NO_IDS: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a network made of some pictures under several firing seeds.
+    """What a network made of some pictures in R runs: in every view under every firing seed.
 
     Attributes:
-        logits: float64 [S, B, K].
-        features: float64 [B, F], by which foreign pictures are told; the mean over the seeds.
-        steps: float64 [B], steps that the automaton took, the mean over the seeds; 0 for a baseline.
+        logits: float64 [R, B, K].
+        features: float64 [B, F], by which foreign pictures are told; the mean over the runs.
+        steps: float64 [B], steps that the automaton took, the mean over the runs; 0 for a baseline.
     """
 
     logits: npt.NDArray[np.float64]
@@ -58,6 +60,8 @@ class TrainedModel:
         seen_validation: The same for the pictures that chose the best epoch, or that ``trust`` comes from.
         pooled: Mean and spread of the pooled features on its training cells, by which it can be adapted to
             another laboratory; ``None`` where they are not known.
+        views: In how many of the eight orientations each picture is seen; the answers are averaged. Not kept
+            in a model file.
         settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
         trust: Its calibration, and what it knows of foreign pictures; ``None`` for a model without. Fitted
             for all steps; with ``settling`` it is an approximation.
@@ -73,6 +77,7 @@ class TrainedModel:
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     pooled: PooledStatistics | None = None
+    views: int = 1
     settling: Settling | None = None
     trust: Trust | None = None
 
@@ -95,6 +100,20 @@ class TrainedModel:
     def with_statistics(self, statistics: InputStatistics) -> TrainedModel:
         """Return the same model with other input statistics."""
         return replace(self, statistics=statistics, normalisation="training")
+
+    def with_views(self, views: int) -> TrainedModel:
+        """Return the same model seeing each picture in so many orientations.
+
+        Args:
+            views: 1 (as it is) to 8, in the order of :func:`leukonca.learning.geometry.symmetry`: 4 are the
+                quarter turns, 8 the mirrored ones, too.
+
+        Raises:
+            SettingError: ``views`` is out of this range.
+        """
+        if not 1 <= views <= SYMMETRIES:
+            raise SettingError(f"views={views} must be 1 to {SYMMETRIES}: the orientations of a square")
+        return replace(self, views=views)
 
     def with_settling(self, settling: Settling | None) -> TrainedModel:
         """Return the same model stopping pictures as ``settling`` says.
@@ -119,7 +138,10 @@ class TrainedModel:
     def observe(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
     ) -> Observation:
-        """Run the network once for each of the firing seeds 0 … ``seeds`` - 1; a baseline only once.
+        """Run the network in each view, under the firing seeds 0 … ``seeds`` - 1; a baseline only once each.
+
+        The first view fires by the seed as it is, every other one by ``derive_seed(seed, view)``, so that
+        the views of a picture do not fire alike.
 
         Args:
             pictures: Framed pictures, uint8 [B, S, S, 3].
@@ -130,7 +152,11 @@ class TrainedModel:
         self.network.eval()
         inputs = self.normalised(pictures)
         ids = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        runs = [self._run(inputs, ids, seed) for seed in range(seeds if self.draws else 1)]
+        runs = [
+            self._run(symmetry(inputs, view).contiguous(), ids, derive_seed(seed, view) if view else seed)
+            for view in range(self.views)
+            for seed in range(seeds if self.draws else 1)
+        ]
         return Observation(
             logits=np.stack([_array(logits) for logits, _, _ in runs]),
             features=np.mean([_array(features) for _, features, _ in runs], axis=0),
@@ -172,7 +198,7 @@ class TrainedModel:
     def probabilities(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seed: int
     ) -> npt.NDArray[np.float64]:
-        """Return the calibrated probability of each class for one firing seed, float64 [B, K].
+        """Return the calibrated probability of each class for one firing seed and view, float64 [B, K].
 
         Args:
             pictures: Framed pictures, uint8 [B, S, S, 3].

@@ -51,6 +51,12 @@ class Trust:
         if (np.diff(scores) < 0).any():
             raise ModelError("calibration: the conformal scores are not sorted")
 
+    @property
+    def views(self) -> int:
+        """In how many views the held-out cells were seen."""
+        views = self.fitted.get("views", 1)
+        return views if isinstance(views, int) else 1
+
     def sets(self, probabilities: npt.NDArray[np.float64], coverage: float) -> npt.NDArray[np.bool_]:
         """Return which classes belong to the prediction set of each cell, bool [N, K].
 

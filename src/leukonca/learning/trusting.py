@@ -49,7 +49,7 @@ def calibrate(
     like is learnt from those among the data. No other cell has a say.
 
     Args:
-        model: The model; a trust that it has is replaced.
+        model: The model, with the ``views`` that it will be used with; a trust that it has is replaced.
         manifest: Labelled cells.
         seeds: Firing seeds to average over, at least 1: as many as it will be used with.
         progress: Whether to show progress bars.
@@ -103,6 +103,7 @@ def calibrate(
         "kind": kind,
         "training_cells": int(trained.sum()) if familiarity else 0,
         "seeds": seeds,
+        **({"views": model.views} if model.views > 1 else {}),
         "ece": errors,
     }
     _LOG.info(
