@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _checks
 import _commands
 import _experiments
 import _tables
@@ -93,6 +94,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "few-labels": _experiments.few_labels,
     "promises": _trust.promises,
     "foreign-pictures": _trust.foreign_pictures,
+    "faithfulness": _checks.faithfulness,
+    "localisation": _checks.localisation,
     "commands": _commands.commands,
     "settings": _commands.settings,
     "architecture-changes": _commands.architecture_changes,
