@@ -72,7 +72,7 @@ def model() -> TrainedModel:
 @cache
 def wary() -> TrainedModel:
     """The same model, made to promise what is easily checked: 99 held-out cells, all of them near 0."""
-    length = model().network.architecture.channels
+    length = model().network.architecture.channels + model().network.architecture.head_hidden
     familiarity = Familiarity(
         np.eye(length, dtype=np.float32),
         np.zeros((1, length), np.float32),

@@ -185,7 +185,7 @@ def test_every_picture_needs_its_own_identity(count: int) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_features_are_the_means_of_the_channels(name: str) -> None:
+def test_features_are_the_means_of_the_channels_and_the_hidden_layer(name: str) -> None:
     classifier = lively(VARIANTS[name])
     inputs, images = pictures(3, VARIANTS[name].size), torch.tensor([3, 1, 4])
     with torch.no_grad():
@@ -195,3 +195,9 @@ def test_features_are_the_means_of_the_channels(name: str) -> None:
         for row, state in enumerate(whole.state):
             for channel, grid in enumerate(state):
                 assert features[row, channel].item() == pytest.approx(grid.mean().item(), abs=1e-5)
+        hidden = features[:, VARIANTS[name].channels :]
+        if name == "channels":
+            assert hidden.shape == (3, 0)
+        else:
+            last = list(classifier.head.children())[-1]
+            assert torch.allclose(last(hidden), logits, atol=1e-6)

@@ -13,7 +13,7 @@ The header's metadata has the key ``leukonca`` with a JSON object:
 Tensors are the network's parameters and running statistics, float32, under the prefix ``network.``; and
 ``seen.training`` and ``seen.validation``, int64. With ``trust`` there are ``trust.scores`` and, where foreign
 pictures can be told, ``familiarity.whitening``, ``familiarity.centres`` and ``familiarity.distances``, all
-float32. Older files have them of the head's hidden layer, named ``trust.…``: these are overlooked.
+float32. Older files have them of the hidden layer alone, named ``trust.…``: these are overlooked.
 ``pooled.mean`` and ``pooled.spread``, float64, may be missing.
 """
 

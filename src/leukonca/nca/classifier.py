@@ -169,17 +169,24 @@ class CellClassifier(nn.Module):
         return Rollout(logits, pooled, state, states)
 
     def logits_and_features(self, pictures: Tensor, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Return the logits, [B, classes], and :meth:`features`, [B, C]; arguments as in :meth:`rollout`."""
+        """Return the logits, [B, classes], and :meth:`features`, [B, F]; arguments as in :meth:`rollout`."""
         result = self.rollout(pictures, images, seed=seed)
         return result.logits, self.features(result.state)
 
     def features(self, state: Tensor) -> Tensor:
-        """Return the mean of each channel over the grid, [B, C], of a state [B, C, H, W].
+        """Return what a picture is told by, [B, F], of a state [B, C, H, W].
 
-        Whatever pooling and head, it tells most of what a picture is: a head learns to keep only what tells
-        the classes apart, and a maximum depends on single sites.
+        The mean of each channel over the grid, then the hidden layer of the ``mlp`` or ``conv`` head. The
+        hidden layer keeps only what tells the classes apart; the means see the rest, but little of what is
+        small in a large field.
         """
-        return state.float().mean(dim=(2, 3))
+        with torch.autocast(state.device.type, enabled=False):
+            state = state.float()
+            means = state.mean(dim=(2, 3))
+            if not isinstance(self.head, nn.Sequential):
+                return means
+            seen: Tensor = state if self.architecture.head == "conv" else self.pool(state)
+            return torch.cat((means, self.head[:-1](seen)), dim=1)
 
     def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
         """Return the logits, [B, classes]; arguments as in :meth:`rollout`."""

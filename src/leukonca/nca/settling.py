@@ -85,7 +85,7 @@ def settle(
         probabilities: From logits [B, classes] to probabilities.
 
     Returns:
-        Logits [B, classes] and features [B, C] (see
+        Logits [B, classes] and features [B, F] (see
         :meth:`leukonca.nca.classifier.CellClassifier.features`) at the step where each picture stopped, and
         how many steps it took, int64 [B].
     """
