@@ -107,6 +107,23 @@ class Augmentation:
 
 _OFF: Final = Augmentation(False, *(0.0 for _ in _LARGEST))
 
+# For cells that are found and brought to one size and stain: what that leaves of the difference.
+_LABORATORIES: Final = Augmentation(
+    scale=0.25,
+    shift=0.08,
+    brightness=0.05,
+    contrast=0.0,
+    saturation=0.0,
+    hue=0.0,
+    stain=0.5,
+    blur=1.8,
+    noise=0.03,
+    gamma=0.35,
+    crosstalk=0.1,
+    blue_loss=0.5,
+    cut=0.3,
+)
+
 PRESETS: Final[Mapping[str, Augmentation]] = MappingProxyType(
     {
         "none": _OFF,
@@ -137,38 +154,9 @@ PRESETS: Final[Mapping[str, Augmentation]] = MappingProxyType(
             blur=1.2,
             noise=0.04,
         ),
-        # For cells that are found and brought to one size and stain: what that leaves of the difference.
-        "laboratories": Augmentation(
-            scale=0.25,
-            shift=0.08,
-            brightness=0.05,
-            contrast=0.0,
-            saturation=0.0,
-            hue=0.0,
-            stain=0.5,
-            blur=1.8,
-            noise=0.03,
-            gamma=0.35,
-            crosstalk=0.1,
-            blue_loss=0.5,
-            cut=0.3,
-        ),
-        # The same with more difference in chemistry and gradation: takes longer to learn.
-        "laboratories_wide": Augmentation(
-            scale=0.25,
-            shift=0.08,
-            brightness=0.05,
-            contrast=0.0,
-            saturation=0.0,
-            hue=0.0,
-            stain=0.8,
-            blur=2.0,
-            noise=0.03,
-            gamma=0.5,
-            crosstalk=0.12,
-            blue_loss=0.5,
-            cut=0.3,
-        ),
+        "laboratories": _LABORATORIES,
+        # More difference in chemistry and gradation, which takes longer to learn.
+        "laboratories_wide": replace(_LABORATORIES, stain=0.8, blur=2.0, gamma=0.5, crosstalk=0.12),
     }
 )
 """``none``; ``paper`` (rotation and mirror); ``light``; ``standard``; ``strong`` (another chemistry, scale
