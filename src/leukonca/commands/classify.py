@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, add_settle, add_views, require_file, shows_progress
+from leukonca.commands.common import (
+    add_model,
+    add_progress,
+    add_settle,
+    add_views,
+    require_file,
+    shows_progress,
+)
 from leukonca.errors import SettingError
 
 if TYPE_CHECKING:
@@ -29,12 +36,7 @@ def parser() -> ArgumentParser:
         "firing seeds, and say which pictures a person has to review. A file that cannot be read becomes "
         "a row with its reason; the exit code is then 1."
     )
-    classifying.add_argument(
-        "model",
-        type=str,
-        metavar="MODEL",
-        help="model file, folder of a training run, or name of a model that comes along (see models)",
-    )
+    add_model(classifying)
     classifying.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders with pictures")
     classifying.add_argument(
         "--out",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_data",
+    "add_model",
     "add_progress",
     "add_settings",
     "add_settle",
@@ -70,6 +71,16 @@ def add_settle(parser: ArgumentParser) -> None:
         metavar="TOLERANCE",
         help="stop a picture, from half of the steps on, where within an eighth of the steps no probability "
         "changed by more than this; without it all steps are taken",
+    )
+
+
+def add_model(parser: ArgumentParser) -> None:
+    """Add ``MODEL``."""
+    parser.add_argument(
+        "model",
+        type=str,
+        metavar="MODEL",
+        help="model file, folder of a training run, or name of a model that comes along (see models)",
     )
 
 

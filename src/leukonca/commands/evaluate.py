@@ -8,7 +8,15 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_progress, add_settle, add_views, headline, shows_progress
+from leukonca.commands.common import (
+    add_data,
+    add_model,
+    add_progress,
+    add_settle,
+    add_views,
+    headline,
+    shows_progress,
+)
 from leukonca.errors import SettingError
 
 __all__ = ["HELP", "parser", "run"]
@@ -22,12 +30,7 @@ def parser() -> ArgumentParser:
         description="Measure a model and write metrics.json, report.html, tables and figures. Pictures that "
         "the model was trained on are recognised by their content and left out."
     )
-    evaluating.add_argument(
-        "model",
-        type=str,
-        metavar="MODEL",
-        help="model file, folder of a training run, or name of a model that comes along (see models)",
-    )
+    add_model(evaluating)
     add_data(evaluating, required=False)
     evaluating.add_argument(
         "--out",

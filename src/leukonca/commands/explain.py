@@ -8,7 +8,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, shows_progress
+from leukonca.commands.common import add_model, add_progress, shows_progress
 from leukonca.errors import DataError, SettingError
 from leukonca.writing import require_writable
 
@@ -26,12 +26,7 @@ def parser() -> ArgumentParser:
         "of arrays for each cell, index.html over all of them, and cells.csv. A file that cannot be read "
         "becomes a row with its reason; the exit code is then 1."
     )
-    explaining.add_argument(
-        "model",
-        type=str,
-        metavar="MODEL",
-        help="model file, folder of a training run, or name of a model that comes along (see models)",
-    )
+    add_model(explaining)
     explaining.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders with pictures")
     explaining.add_argument("--out", type=str, metavar="DIR", required=True, help="folder to write into")
     explaining.add_argument(

@@ -8,7 +8,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_progress, shows_progress
+from leukonca.commands.common import add_data, add_model, add_progress, shows_progress
 from leukonca.errors import DataError, SettingError
 from leukonca.writing import require_writable
 
@@ -28,12 +28,7 @@ def parser() -> ArgumentParser:
         "(morphology, with WBCAtt). Writes explain-check.json and explain-check.html. What needs data that "
         "are not named is left out with a reason. Ctrl-C loses some seconds: the same command goes on."
     )
-    checking.add_argument(
-        "model",
-        type=str,
-        metavar="MODEL",
-        help="model file, folder of a training run, or name of a model that comes along (see models)",
-    )
+    add_model(checking)
     add_data(checking, required=True)
     checking.add_argument("--out", type=str, metavar="DIR", required=True, help="folder to write into")
     checking.add_argument(

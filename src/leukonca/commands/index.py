@@ -10,7 +10,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_progress, require_file, shows_progress
+from leukonca.commands.common import add_data, add_model, add_progress, require_file, shows_progress
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -24,12 +24,7 @@ def parser() -> ArgumentParser:
         "those most like a cell. The model recognises its training cells among the data by their pixels; one "
         "that knows none (an imported one) takes all."
     )
-    indexing.add_argument(
-        "model",
-        type=str,
-        metavar="MODEL",
-        help="model file, folder of a training run, or name of a model that comes along (see models)",
-    )
+    add_model(indexing)
     add_data(indexing, required=True)
     indexing.add_argument(
         "--out",

@@ -8,7 +8,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, require_file, shows_progress
+from leukonca.commands.common import add_model, add_progress, require_file, shows_progress
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -23,12 +23,7 @@ def parser() -> ArgumentParser:
         "words and says which of them speak for its name. Fitted on WBCAtt's training part, chosen on its "
         "validation part."
     )
-    probing.add_argument(
-        "model",
-        type=str,
-        metavar="MODEL",
-        help="model file, folder of a training run, or name of a model that comes along (see models)",
-    )
+    add_model(probing)
     probing.add_argument(
         "--wbcatt", type=str, metavar="DIR", required=True, help="folder with the tables of WBCAtt"
     )
