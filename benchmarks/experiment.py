@@ -119,6 +119,12 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         "normalisation": "training",
         "augmentation": "paper",
     },
+    "varied-steps": {"vary_steps": 0.25},
+    "varied-firing": {"vary_firing": 0.5},
+    "consistency": {"consistency": 4.0},
+    "strong-consistency": {"consistency": 12.0},
+    # What consistency costs in time, spent on more epochs.
+    "twice-as-long": {"epochs": 2 * ABLATION_EPOCHS},
     "max-pooling": {"change": ArchitectureChanges(pooling="max")},
     "attention-pooling": {"change": ArchitectureChanges(pooling="attention")},
     "mean-pooling": {"change": ArchitectureChanges(pooling="mean")},

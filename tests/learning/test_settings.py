@@ -24,6 +24,12 @@ WRONG = [
     ("label_smoothing", -0.1, "in [0, 1)"),
     ("focal_gamma", -1.0, "at least 0"),
     ("focal_gamma", math.inf, "at least 0"),
+    ("consistency", -1.0, "at least 0"),
+    ("consistency", math.inf, "at least 0"),
+    ("vary_steps", 1.0, "in [0, 1)"),
+    ("vary_steps", math.nan, "in [0, 1)"),
+    ("vary_firing", -0.1, "in [0, 1)"),
+    ("vary_firing", "0.5", "a number"),
     ("learning_rate", 0.0, "in (0, 1)"),
     ("learning_rate", math.nan, "in (0, 1)"),
     ("learning_rate", None, "a number"),
@@ -80,6 +86,19 @@ def test_a_wrong_value_is_refused_with_name_value_and_range(name: str, value: An
 def test_every_setting_is_documented() -> None:
     for entry in fields(Settings):
         assert re.search(rf"^ +{entry.name}: ", Settings.__doc__ or "", re.MULTILINE), entry.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"consistency": 1.0, "loss": "bce"}, "consistency=1.0 must be 0 with loss='bce'"),
+        ({"vary_steps": 0.5, "preset": "resnet18"}, "vary_steps=0.5 must be 0 with the baseline resnet18"),
+        ({"vary_firing": 0.5, "preset": "resnet18"}, "vary_firing=0.5 must be 0 with the baseline resnet18"),
+    ],
+)
+def test_settings_that_do_not_go_together(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)):
+        Settings(**changes)
 
 
 @pytest.mark.parametrize("fold", [5, 7])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from micro import micro, picture
+from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
@@ -291,3 +293,57 @@ def test_a_step_depends_on_its_place_in_the_run(tmp_path: Path) -> None:
         first = task.training_step(batch, 0)
         assert torch.equal(task.training_step(batch, 0), first)
         assert not torch.equal(task.training_step(batch, 1), first)
+
+
+def step_of(**changes: Any) -> tuple[float, list[dict[str, Any]]]:
+    """The loss of the first training step, and what the network was asked for."""
+    task, data = make(micro(batch=20, **changes))
+    with torch.no_grad():
+        torch.nn.init.normal_(
+            task.network.rule.update_weight, std=0.3, generator=torch.Generator().manual_seed(1)
+        )
+    task.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    asked: list[dict[str, Any]] = []
+
+    def note(network: Any, arguments: tuple[Any, ...], named: dict[str, Any], logits: Tensor) -> None:
+        asked.append({"arguments": arguments, "named": named, "logits": logits})
+
+    task.network.register_forward_hook(note, with_kwargs=True)
+    with torch.no_grad():
+        return float(task.training_step(next(iter(data.train_dataloader())), 0)), asked
+
+
+def test_consistency_asks_for_one_answer_to_two_versions() -> None:
+    plain, (only,) = step_of(augmentation="laboratories")
+    loss, (one, other) = step_of(augmentation="laboratories", consistency=3.0)
+    torch.testing.assert_close(one["logits"], only["logits"], rtol=0, atol=0)
+    assert not torch.equal(one["arguments"][0], other["arguments"][0])
+    labels = next(iter(make(micro(batch=20))[1].train_dataloader())).labels
+    again = float(make_loss("cross_entropy", label_smoothing=0.05)(other["logits"], labels))
+    answers = [each["logits"].double().softmax(1).numpy() for each in (one, other)]
+    apart = (jensenshannon(*answers, axis=1) ** 2).mean()
+    assert loss == pytest.approx((plain + again) / 2 + 3 * apart, rel=1e-5)
+
+
+def test_alike_versions_agree() -> None:
+    changes = {"augmentation": "none", "change": replace(micro().change, firing=1.0)}
+    assert step_of(**changes, consistency=9.0)[0] == pytest.approx(step_of(**changes)[0], rel=1e-6)
+
+
+def test_steps_and_firing_vary_about_those_of_the_architecture() -> None:
+    task, _ = make(micro(change=replace(micro().change, steps=12), vary_steps=0.25, vary_firing=0.5))
+    drawn = [task._varied_rollout(seed) for seed in range(400)]
+    assert {each["steps"] for each in drawn} == set(range(9, 16))
+    firing = np.array([each["firing"] for each in drawn])
+    assert 0.25 <= firing.min() < 0.27
+    assert 0.73 < firing.max() <= 0.75
+    assert abs(np.corrcoef([each["steps"] for each in drawn], firing)[0, 1]) < 0.15
+    assert drawn == [task._varied_rollout(seed) for seed in range(400)]
+
+
+def test_the_network_does_what_was_drawn() -> None:
+    _, (asked,) = step_of(vary_steps=0.9)
+    task, _ = make(micro())
+    assert asked["named"].keys() == {"steps", "firing"}
+    assert asked["named"]["firing"] == task.network.architecture.firing
+    assert step_of()[1][0]["named"] == {}

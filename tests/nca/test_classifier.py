@@ -104,6 +104,16 @@ def test_states_are_recorded_by_finished_steps() -> None:
     assert torch.equal(found.pooled, found.state.amax(dim=(2, 3)))
 
 
+def test_steps_and_firing_may_differ_from_those_of_the_architecture() -> None:
+    cells, images = pictures(2, 16), torch.tensor([1, 2])
+    with torch.no_grad():
+        found = lively(SMALL)(cells, images, 3, steps=2, firing=0.75)
+        expected = lively(replace(SMALL, steps=2, firing=0.75))(cells, images, 3)
+    assert torch.equal(found, expected)
+    with pytest.raises(SettingError, match=r"firing probability 1\.5"):
+        lively(SMALL)(cells, images, firing=1.5)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_recomputation_gives_the_same_gradients(variant: str) -> None:
     gradients = []

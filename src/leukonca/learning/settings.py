@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 from leukonca.cells.framing import Colour, Fit, Framing
 from leukonca.errors import SettingError
 from leukonca.learning.balance import Balance, WeightScheme
-from leukonca.learning.shapes import Shape, shape_of
+from leukonca.learning.shapes import BASELINES, Shape, shape_of
 from leukonca.learning.variation import preset as augmentation_preset
 from leukonca.nca.architecture import PoolingKind
 
@@ -63,6 +63,11 @@ class Settings:
         teachers: Model files of trained models from whose answers the new one learns beside the labels.
         distill: Share of the loss that the teachers have, in (0, 1].
         distill_temperature: What logits are divided by when answers are compared, above 0.
+        consistency: Weight of the disagreement between the answers to two versions of each cell, varied
+            independently; 0: there is one version. Doubles the time.
+        vary_steps: Largest difference of a training batch's number of steps from the architecture's, as a
+            share of it, in [0, 1).
+        vary_firing: The same of the firing probability, which stays at most 1.
         balance: ``none``; ``sampling``: classes drawn equally often (the paper), ``sqrt``: half-way;
             ``weights``: all cells once, classes weighted in the loss.
         weight_scheme: How ``balance="weights"`` weighs a class: ``inverse``, ``sqrt`` or ``effective``.
@@ -99,6 +104,9 @@ class Settings:
     teachers: tuple[str, ...] = ()
     distill: float = 0.5
     distill_temperature: float = 2.0
+    consistency: float = 0.0
+    vary_steps: float = 0.0
+    vary_firing: float = 0.0
     balance: Balance = "sqrt"
     weight_scheme: WeightScheme = "effective"
     optimizer: Literal["adam", "adamw"] = "adamw"
@@ -142,6 +150,12 @@ class Settings:
         require("teachers", not self.teachers or self.loss != "bce", "empty with loss='bce'")
         require("distill", 0 < self.distill <= 1, "in (0, 1]")
         require("distill_temperature", 0 < self.distill_temperature < float("inf"), "above 0")
+        require("consistency", 0 <= self.consistency < float("inf"), "at least 0")
+        require("consistency", not self.consistency or self.loss != "bce", "0 with loss='bce'")
+        for name in ("vary_steps", "vary_firing"):
+            share = getattr(self, name)
+            require(name, 0 <= share < 1, "in [0, 1)")
+            require(name, not share or self.preset not in BASELINES, f"0 with the baseline {self.preset}")
         require("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)")
         require("weight_decay", 0 <= self.weight_decay < 1, "in [0, 1)")
         require("epochs", self.epochs >= 1, "at least 1")
@@ -233,6 +247,9 @@ _REAL: Final = frozenset(
         "focal_gamma",
         "distill",
         "distill_temperature",
+        "consistency",
+        "vary_steps",
+        "vary_firing",
         "learning_rate",
         "weight_decay",
         "clip",

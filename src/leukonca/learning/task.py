@@ -16,7 +16,9 @@ from leukonca.errors import NonFiniteLossError
 from leukonca.learning.augmentation import Augmentation, augment, picture_seeds
 from leukonca.learning.baselines import Baseline
 from leukonca.learning.batches import Batch
+from leukonca.learning.consistency import disagreement
 from leukonca.learning.distillation import Teachers, distance
+from leukonca.learning.draws import uniforms
 from leukonca.learning.geometry import centre_crop
 from leukonca.learning.losses import Loss
 from leukonca.learning.networks import Network
@@ -29,6 +31,9 @@ __all__ = ["ClassificationTask"]
 
 _MOST_FILES_NAMED = 8
 _REMEDY = "lower the learning rate, set clip to 1 or precision to float32; the last good weights were kept"
+
+# Tells the numbers that vary a rollout from those that decide on its firing.
+_ROLLOUT = 1
 
 # The share of the steps in which the learning rate of ``one_cycle`` rises.
 _RISE = 0.2
@@ -98,23 +103,46 @@ class ClassificationTask(LightningModule):
         Raises:
             NonFiniteLossError: It is NaN or infinite.
         """
-        seed, epoch = self.settings.seed, self.current_epoch
         canvas = batch.pictures.permute(0, 3, 1, 2).float() / 255
+        loss, logits = self._learn(batch, number, canvas, version=0)
+        if self.settings.consistency:
+            loss_again, logits_again = self._learn(batch, number, canvas, version=1)
+            apart = disagreement(logits, logits_again)
+            loss = (loss + loss_again) / 2 + self.settings.consistency * apart
+        if not torch.isfinite(loss):
+            self._give_up(batch, number, loss.item())
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        return loss
+
+    def _learn(self, batch: Batch, number: int, canvas: Tensor, *, version: int) -> tuple[Tensor, Tensor]:
+        """Return the loss of one version of each cell of a batch, and its logits."""
+        # The first version has the run's own seed.
+        seed = derive_seed(self.settings.seed, version) if version else self.settings.seed
+        epoch = self.current_epoch
         pictures = augment(
             canvas, self.augmentation, self.framing.size, seeds=picture_seeds(seed, epoch, batch.positions)
         )
         inputs = normalise(pictures, self.settings.normalisation, self.statistics)
         firing = derive_seed(seed, epoch, number)
-        logits = self.network(inputs, batch.images, firing)
+        logits: Tensor = self.network(inputs, batch.images, firing, **self._varied_rollout(firing))
         loss: Tensor = self.loss(logits, batch.labels)
         if self.teachers is not None:
             answer = self.teachers.answer(pictures, batch.images, firing)
             learnt = distance(logits, answer, self.teachers.temperature)
             loss = torch.lerp(loss, learnt, self.settings.distill)
-        if not torch.isfinite(loss):
-            self._give_up(batch, number, loss.item())
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
-        return loss
+        return loss, logits
+
+    def _varied_rollout(self, seed: int) -> dict[str, Any]:
+        """Return the number of steps and the firing probability of a rollout, where they vary."""
+        settings, network = self.settings, self.network
+        if not isinstance(network, CellClassifier) or not (settings.vary_steps or settings.vary_firing):
+            return {}
+        steps, firing = (2 * uniforms(torch.tensor([derive_seed(seed, _ROLLOUT)]), 2)[0] - 1).tolist()
+        architecture = network.architecture
+        return {
+            "steps": max(1, round(architecture.steps * (1 + settings.vary_steps * steps))),
+            "firing": min(1.0, architecture.firing * (1 + settings.vary_firing * firing)),
+        }
 
     def _give_up(self, batch: Batch, number: int, loss: float) -> None:
         files = [self.paths[row] for row in batch.rows.tolist()]

@@ -135,6 +135,8 @@ class CellClassifier(nn.Module):
         images: Tensor,
         *,
         seed: int = 0,
+        steps: int | None = None,
+        firing: float | None = None,
         record: frozenset[int] = frozenset(),
         recompute: bool | None = None,
     ) -> Rollout:
@@ -144,11 +146,14 @@ class CellClassifier(nn.Module):
             pictures: [B, 3, size, size], normalised.
             images: int64 [B], the identity of each picture for the firing.
             seed: Firing seed.
+            steps: Number of steps; ``None``: the architecture's.
+            firing: Probability with which a site fires, in [0, 1]; ``None``: the architecture's.
             record: After how many finished steps to keep the state.
             recompute: See :func:`leukonca.nca.engines.eager.rollout`.
 
         Raises:
-            SettingError: The pictures have another shape, or there is not one identity for each.
+            SettingError: The pictures have another shape, there is not one identity for each, or ``firing``
+                is out of its range.
         """
         if images.shape != pictures.shape[:1]:
             # Broadcasting would let every picture of the batch fire alike.
@@ -156,12 +161,12 @@ class CellClassifier(nn.Module):
                 f"image identities of shape {list(images.shape)} do not fit {len(pictures)} pictures; "
                 "give each one"
             )
-        firing = Firing(seed, images, self.architecture.firing)
+        probability = self.architecture.firing if firing is None else firing
         state, states = engine(self.engine)(
             self.rule,
             self.seed_state(pictures),
-            firing,
-            self.architecture.steps,
+            Firing(seed, images, probability),
+            self.architecture.steps if steps is None else steps,
             record=record,
             recompute=recompute,
         )
@@ -188,6 +193,14 @@ class CellClassifier(nn.Module):
             seen: Tensor = state if self.architecture.head == "conv" else self.pool(state)
             return torch.cat((means, self.head[:-1](seen)), dim=1)
 
-    def forward(self, pictures: Tensor, images: Tensor, seed: int = 0) -> Tensor:
+    def forward(
+        self,
+        pictures: Tensor,
+        images: Tensor,
+        seed: int = 0,
+        *,
+        steps: int | None = None,
+        firing: float | None = None,
+    ) -> Tensor:
         """Return the logits, [B, classes]; arguments as in :meth:`rollout`."""
-        return self.rollout(pictures, images, seed=seed).logits
+        return self.rollout(pictures, images, seed=seed, steps=steps, firing=firing).logits
