@@ -28,6 +28,7 @@ from leukonca.assessment.views import align, among
 from leukonca.cells.scan import scan
 from leukonca.learning.run import Run
 from leukonca.learning.settings import ArchitectureChanges, Settings
+from leukonca.learning.shapes import BASELINES
 from leukonca.vocabulary import CLASS_SETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,14 +73,31 @@ def experiments() -> dict[str, Experiment]:
     for fold in range(5):
         settings = replace(ROBUST, folds=5, fold=fold)
         known[f"thirteen-base-{fold}"] = Experiment(f"base, fold {fold} of 5", settings, THIRTEEN)
+        tiny = replace(settings, preset="tiny", epochs=16)
+        known[f"thirteen-tiny-{fold}"] = Experiment(f"tiny, fold {fold} of 5", tiny, THIRTEEN)
         at_home = replace(AT_HOME, folds=5, fold=fold, epochs=16)
         known[f"thirteen-home-{fold}"] = Experiment(f"fold {fold}, for one laboratory", at_home, THIRTEEN)
     short = replace(ROBUST, epochs=BASELINE_EPOCHS)
     known["eight-base-short"] = Experiment("base, with the budget of the baselines", short)
-    for name in ("resnet18", "seresnext50", "densenet121", "efficientnet_b0"):
+    for name in BASELINES:
         for size in (64, 128):
             settings = replace(short, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size))
             known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", settings)
+    # The same comparison with fewer cells, for what takes too long on all of them.
+    reduced = replace(short, limit_per_class=REDUCED_CELLS)
+    for name in ("base", "tiny"):
+        known[f"reduced-{name}"] = Experiment(f"{name}, few cells", replace(reduced, preset=name))
+    for name in BASELINES:
+        for size in (64, 128):
+            settings = replace(
+                reduced, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size)
+            )
+            known[f"reduced-{name}-{size}"] = Experiment(f"{name} at {size} px, few cells", settings)
+    for name in ("paper", "base", "tiny"):
+        settings = replace(
+            AT_HOME, preset=name, folds=5, epochs=16, batch=16, limit_per_class=FEW_CELLS, learning_rate=2e-3
+        )
+        known[f"thirteen-few-{name}"] = Experiment(f"{name}, fold 0 of 5, very few cells", settings, THIRTEEN)
     # What small automata learn from: the network that carries over best, trained on wider variation.
     wide = replace(ROBUST, augmentation="laboratories_wide")
     teacher = replace(
@@ -102,6 +120,7 @@ def experiments() -> dict[str, Experiment]:
 
 
 BASELINE_EPOCHS = 10
+REDUCED_CELLS, FEW_CELLS = 250, 50
 RUNS = "runs/experiments"
 ABLATION_CELLS, ABLATION_EPOCHS = 400, 14
 ABLATIONS: dict[str, dict[str, Any]] = {
