@@ -127,6 +127,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "all": {},
     "standard-augmentation": {"augmentation": "standard"},
     "paper-augmentation": {"augmentation": "paper"},
+    "no-scale": {"augmentation": "laboratories,scale=0"},
+    "no-stain": {"augmentation": "laboratories,stain=0,gamma=0,crosstalk=0,blue_loss=0"},
     "no-finding": {"fit": "square", "crop": 0.6},
     "finding-without-light": {"colour": "as_is"},
     "finding-without-stain": {"colour": "light"},

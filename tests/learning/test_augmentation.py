@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -330,11 +331,34 @@ def test_an_empty_batch_stays_empty() -> None:
     assert run(torch.zeros(0, 3, 32, 32), Augmentation()).shape == (0, 3, SIZE, SIZE)
 
 
+def test_a_preset_is_changed_by_kind() -> None:
+    changed = preset("laboratories, scale=0 ,stain = 0.8,flip=False")
+    assert changed == dataclasses.replace(PRESETS["laboratories"], scale=0.0, stain=0.8, flip=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("laboratories,size=0", "'size=0' is no change; write KIND=VALUE with one of flip, rotate"),
+        ("laboratories,scale", "'scale' must give a number"),
+        ("laboratories,", "'' is no change"),
+        ("laboratories,scale=much", "'scale=much' must give a number"),
+        ("laboratories,flip=1", "'flip=1' must give true or false"),
+        ("laboratories,scale=2", "augmentation.scale = 2.0: must be a number from 0"),
+        ("laboratories,scale=nan", "augmentation.scale = nan"),
+        ("scale=0", "no such preset; known: none, paper"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)):
+        preset(text)
+
+
 def test_paper_preset_is_rotation_and_mirror_only() -> None:
     assert PRESETS["paper"] == dataclasses.replace(OFF, flip=True, rotate=180.0)
     assert PRESETS["standard"] == Augmentation()
     assert not any(dataclasses.asdict(OFF).values())
-    assert preset("strong") is PRESETS["strong"]
+    assert preset("strong") == PRESETS["strong"]
     with pytest.raises(SettingError, match=r"'heavy'.*none, paper, light, standard, strong"):
         preset("heavy")
 

@@ -56,7 +56,7 @@ class Settings:
         reach: For ``fit="cell"``: from the middle to the side, in radii of the nucleus, 1 to 20.
         normalisation: ``training``: mean and s.d. of the training cells; ``picture``: of each picture itself.
         augmentation: ``none``, ``paper``, ``light``, ``standard``, ``strong``, ``laboratories``
-            or ``laboratories_wide``.
+            or ``laboratories_wide``; with changes of single kinds as ``laboratories,scale=0,stain=0.8``.
         loss: ``cross_entropy``, ``bce`` (the paper) or ``focal``.
         label_smoothing: Of ``cross_entropy``, in [0, 1).
         focal_gamma: Of ``focal``, at least 0.

@@ -165,12 +165,31 @@ and focus); ``laboratories`` (for cells framed by ``fit="cell"``: also other cam
 
 
 def preset(name: str) -> Augmentation:
-    """Return the preset called ``name``.
+    """Return the preset called ``name``, with what it changes: ``NAME`` or ``NAME,KIND=VALUE,…``.
+
+    ``laboratories,scale=0`` is ``laboratories`` without scaling.
 
     Raises:
-        SettingError: There is none of that name.
+        SettingError: There is no preset or kind of that name, or a value is out of range.
     """
+    base, *changes = (part.strip() for part in name.split(","))
+    if base not in PRESETS:
+        raise SettingError(f"augmentation = {name!r}: no such preset; known: {', '.join(PRESETS)}")
+    values: dict[str, bool | float] = {}
+    for change in changes:
+        kind, _, value = (part.strip() for part in change.partition("="))
+        if kind not in ("flip", *_LARGEST):
+            raise SettingError(
+                f"augmentation = {name!r}: {change!r} is no change; write KIND=VALUE with one of "
+                f"flip, {', '.join(_LARGEST)}"
+            )
+        values[kind] = _value(name, change, value, switch=kind == "flip")
+    return replace(PRESETS[base], **values)  # type: ignore[arg-type]
+
+
+def _value(name: str, change: str, value: str, *, switch: bool) -> bool | float:
     try:
-        return PRESETS[name]
-    except KeyError:
-        raise SettingError(f"augmentation = {name!r}: no such preset; known: {', '.join(PRESETS)}") from None
+        return {"true": True, "false": False}[value.lower()] if switch else float(value)
+    except (KeyError, ValueError):
+        wanted = "true or false" if switch else "a number"
+        raise SettingError(f"augmentation = {name!r}: {change!r} must give {wanted}") from None
