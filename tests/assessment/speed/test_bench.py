@@ -12,6 +12,7 @@ from leukonca.assessment.speed.bench import Plan, bench
 from leukonca.assessment.speed.contenders import Case
 from leukonca.errors import SettingError
 from leukonca.learning import baselines
+from leukonca.learning.shapes import BASELINES
 from leukonca.nca.engines import fused
 from leukonca.nca.engines.fused.levels import LEVELS
 
@@ -85,11 +86,11 @@ def test_without_monai_its_networks_are_left_out_and_the_remedy_is_told(
 ) -> None:
     monkeypatch.setattr(baselines, "find_spec", lambda name: None)
     rows = rows_of("networks")
-    assert [row["network"] for row in rows] == ["resnet18", "densenet121", "efficientnet_b0"]
+    assert [row["network"] for row in rows] == list(BASELINES)
     assert all("pip install 'leukonca[baselines]'" in row["left_out"] for row in rows)
 
 
-def test_networks_are_measured_at_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_are_measured_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the networks themselves replaced: they are built and run in the tests of the baselines."""
     monkeypatch.setattr(benching, "require_monai", lambda kind: None)
     monkeypatch.setattr(benching, "missing", lambda contender: "there is no compiler")
@@ -98,9 +99,9 @@ def test_networks_are_measured_at_both_sizes(monkeypatch: pytest.MonkeyPatch) ->
     assert (
         len({(row["network"], row["pixels"], row["task"], row["precision"]) for row in rows})
         == len(rows)
-        == 24
+        == 48
     )
-    assert {row["batch"] for row in rows if row["pixels"] == 224} == {8}
+    assert {(row["pixels"], row["batch"]) for row in rows} == {(64, 16), (128, 16), (224, 8)}
 
 
 def test_scaling_covers_every_size_with_one_and_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:

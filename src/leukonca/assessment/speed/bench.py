@@ -27,6 +27,7 @@ from leukonca.assessment.speed.scaling import scaling
 from leukonca.assessment.speed.timing import Timing, best_batch, interleaved
 from leukonca.errors import SettingError
 from leukonca.learning.baselines import MissingMonaiError, require_monai
+from leukonca.learning.shapes import BASELINES
 from leukonca.nca.architecture import preset
 
 __all__ = ["PARTS", "Part", "Plan", "Row", "bench", "cores"]
@@ -38,13 +39,12 @@ PARTS: Final[tuple[Part, ...]] = get_args(Part)
 Row = dict[str, Any]
 
 _PRESETS: Final = ("paper", "base", "tiny")
-_NETWORKS: Final = ("resnet18", "densenet121", "efficientnet_b0")
 _KINDS: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # The paper's formulation is slower with more pictures at once: its states no longer fit a cache.
 _BATCHES: Final = {"paper": (1, 2, 4), "base": (1, 4, 16, 64), "tiny": (1, 8, 32, 128)}
 _QUICK_BATCHES: Final = {"paper": (1,), "base": (16,), "tiny": (32,)}
 _MEMORY_BATCHES: Final = {"paper": (2, 6), "base": (8, 40), "tiny": (16, 144)}
-_NETWORK_BATCHES: Final = {64: 16, 224: 8}
+_NETWORK_BATCHES: Final = {64: 16, 128: 16, 224: 8}
 # Of the memory that is free, so that the measurement does not drive out what else runs.
 _SHARE_OF_MEMORY: Final = 0.6
 
@@ -222,11 +222,11 @@ def _networks(plan: Plan) -> Iterator[list[Row]]:
     try:
         require_monai("resnet18")
     except MissingMonaiError as error:
-        yield [{"network": name, "left_out": str(error)} for name in _NETWORKS]
+        yield [{"network": name, "left_out": str(error)} for name in BASELINES]
         return
     for size, batch in _NETWORK_BATCHES.items():
         for task in get_args(Task):
-            cases = [Case(name, str(size), task, kind) for name in _NETWORKS for kind in get_args(Precision)]
+            cases = [Case(name, str(size), task, kind) for name in BASELINES for kind in get_args(Precision)]
             batches = dict.fromkeys(cases, batch)
             # Beside the automata that one would take instead.
             for name in plan.presets:

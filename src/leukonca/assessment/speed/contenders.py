@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from leukonca.assessment.speed.straightforward import Straightforward
 from leukonca.learning.baselines import Baseline
-from leukonca.learning.shapes import BaselineKind, BaselineShape
+from leukonca.learning.shapes import BaselineShape, shape_of
 from leukonca.nca.architecture import Architecture, preset
 from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.engines import fused
@@ -51,12 +51,7 @@ class Case:
         """What is built."""
         if self.contender in AUTOMATA:
             return preset(self.model)
-        kinds: dict[str, BaselineKind] = {
-            "resnet18": "resnet18",
-            "densenet121": "densenet121",
-            "efficientnet_b0": "efficientnet_b0",
-        }
-        return BaselineShape(kinds[self.contender], int(self.model))
+        return shape_of(self.contender, {"size": int(self.model)})
 
     def bytes_of(self, batch: int) -> int:
         """Return about how much memory it takes, where that may be too much; 0 where it will not."""
