@@ -95,7 +95,7 @@ def experiments() -> dict[str, Experiment]:
             known[f"reduced-{name}-{size}"] = Experiment(f"{name} at {size} px, few cells", settings)
     for name in ("paper", "base", "tiny"):
         settings = replace(
-            AT_HOME, preset=name, folds=5, epochs=16, batch=16, limit_per_class=FEW_CELLS, learning_rate=2e-3
+            AT_HOME, preset=name, folds=5, epochs=10, batch=16, limit_per_class=FEW_CELLS, learning_rate=2e-3
         )
         known[f"thirteen-few-{name}"] = Experiment(f"{name}, fold 0 of 5, very few cells", settings, THIRTEEN)
     # What small automata learn from: the network that carries over best, trained on wider variation.

@@ -7,6 +7,7 @@ Run as a program, it brings the README's tables up to date: what stands between 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,19 +16,29 @@ from typing import Any
 
 from _tables import table
 
+from leukonca.learning.shapes import BASELINES
+from leukonca.nca.architecture import PRESETS
+
 __all__ = [
+    "AWAY",
     "ablations",
+    "adaptation",
     "baselines",
+    "corruptions",
     "eight_classes",
     "few_labels",
+    "kept",
     "laboratories",
+    "mean_away",
     "readme",
+    "reduced",
     "shipped",
     "thirteen_classes",
 ]
 
-_FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "experiments"
-_AWAY = {"bccd": "BCCD", "bcisc": "BCISC", "zheng1": "Zheng 1"}
+_RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+_FOLDER = _RESULTS / "experiments"
+AWAY = {"bccd": "BCCD", "bcisc": "BCISC", "zheng1": "Zheng 1"}
 _NOTHING = "No such experiment is kept in the repository yet."
 # Accuracies in per cent of others, from their publications.
 _PUBLISHED_EIGHT = (
@@ -43,7 +54,8 @@ _PUBLISHED_THIRTEEN = (
 )
 
 
-def _kept(prefix: str = "") -> dict[str, dict[str, Any]]:
+def kept(prefix: str = "") -> dict[str, dict[str, Any]]:
+    """Return the experiments whose names begin with ``prefix``."""
     files = sorted(_FOLDER.glob(f"{prefix}*.json"))
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
@@ -60,9 +72,10 @@ def _said(figure: list[float | None], scale: float = 1.0, digits: int = 3) -> st
     )
 
 
-def _mean_away(result: dict[str, Any], view: str = "five") -> float | None:
-    values = [result["away"][name][view]["macro_f1"][0] for name in _AWAY if name in result["away"]]
-    return fmean(values) if len(values) == len(_AWAY) else None
+def mean_away(result: dict[str, Any], view: str = "five") -> float | None:
+    """Return the mean macro-F1 over the other laboratories; ``None`` where one is missing."""
+    values = [result["away"][name][view]["macro_f1"][0] for name in AWAY if name in result["away"]]
+    return fmean(values) if len(values) == len(AWAY) else None
 
 
 def _training(result: dict[str, Any]) -> str:
@@ -71,7 +84,7 @@ def _training(result: dict[str, Any]) -> str:
 
 def eight_classes() -> str:
     """Accuracy at home in the eight-class use."""
-    results = _kept("eight-") | _kept("teacher-")
+    results = kept("eight-") | kept("teacher-")
     if not results:
         return _NOTHING
     rows = [
@@ -92,7 +105,7 @@ def eight_classes() -> str:
 
 def thirteen_classes() -> str:
     """Accuracy at home in the thirteen-class use, fold by fold."""
-    results = _kept("thirteen-")
+    results = kept("thirteen-")
     if not results:
         return _NOTHING
     rows = [
@@ -111,25 +124,44 @@ def thirteen_classes() -> str:
 
 def laboratories() -> str:
     """Macro-F1 in laboratories never seen, over the five normal types."""
-    return _away_table([*_kept("eight-").values(), *_kept("teacher-").values()])
+    return _away_table([*kept("eight-").values(), *kept("teacher-").values()])
 
 
 def baselines() -> str:
-    """The automaton beside larger networks, trained by the same code."""
-    return _away_table(
-        result for name, result in _kept("eight-").items() if result["epochs"] == _baseline_epochs()
-    )
+    """The automaton beside larger networks, trained by the same code on all training cells."""
+    results = kept("eight-")
+    epochs = {result["epochs"] for name, result in results.items() if _is_baseline(result)}
+    return _away_table((result for result in results.values() if result["epochs"] in epochs), speed=True)
 
 
-def _baseline_epochs() -> int:
-    epochs = [result["epochs"] for result in _kept("eight-resnet18").values()]
-    return epochs[0] if epochs else -1
+def reduced() -> str:
+    """The same with few training cells, at two sizes of the picture."""
+    return _away_table(kept("reduced-").values(), speed=True)
 
 
-def _away_table(results: Iterable[dict[str, Any]]) -> str:
+def _is_baseline(result: dict[str, Any]) -> bool:
+    return result["settings"]["preset"] in BASELINES
+
+
+def _cells_per_second(result: dict[str, Any]) -> float | None:
+    """Inference in the precision that suits the network, on the machine that measured most networks."""
+    preset = result["settings"]["preset"]
+    size = result["settings"]["change"].get("size") or (PRESETS[preset].size if preset in PRESETS else 64)
+    measured = [json.loads(file.read_text(encoding="utf-8")) for file in _RESULTS.glob("bench*.json")]
+    rows = max((found["parts"].get("networks", []) for found in measured), key=len, default=[])
+    names = (preset, f"{preset} (fused)")
+    speeds = [
+        row["cells_per_second"]
+        for row in rows
+        if row["network"] in names and row["pixels"] == size and row["task"] == "inference"
+    ]
+    return max(speeds, default=None)
+
+
+def _away_table(results: Iterable[dict[str, Any]], *, speed: bool = False) -> str:
     rows = []
     for result in results:
-        mean = _mean_away(result)
+        mean = mean_away(result)
         rows.append(
             (
                 f"`{result['name']}`",
@@ -138,27 +170,84 @@ def _away_table(results: Iterable[dict[str, Any]]) -> str:
                 _said(result["home"]["accuracy"]),
                 *(
                     _said(result["away"][name]["five"]["macro_f1"]) if name in result["away"] else ""
-                    for name in _AWAY
+                    for name in AWAY
                 ),
                 "" if mean is None else f"**{mean:.3f}**",
+                *([_rate(_cells_per_second(result))] if speed else []),
             )
         )
     if not rows:
         return _NOTHING
-    head = ("model", "parameters", "trained on", "home accuracy", *_AWAY.values(), "mean away")
-    return table(head, rows)
+    head = ["model", "parameters", "trained on", "home accuracy", *AWAY.values(), "mean away"]
+    return table([*head, "cells/s"] if speed else head, rows)
+
+
+def _rate(cells: float | None) -> str:
+    return "" if cells is None else f"{cells:,.0f}"
 
 
 def ablations() -> str:
     """What each part of the robust recipe is worth."""
-    results = _kept("ablation-")
+    results = kept("ablation-")
     return _away_table(results.values()) if results else _NOTHING
 
 
 def few_labels() -> str:
     """The recipe with few training cells."""
-    results = _kept("labels-")
+    results = kept("labels-")
     return _away_table(results.values()) if results else _NOTHING
+
+
+def adaptation() -> str:
+    """Macro-F1 in other laboratories against labelled cells of theirs."""
+    found = json.loads((_RESULTS / "adaptation.json").read_text(encoding="utf-8"))["laboratories"]
+    columns = {name: {_step(row): row for row in entry["summary"]} for name, entry in found.items()}
+    steps = sorted({step for rows in columns.values() for step in rows})
+    return table(
+        ("adapted with", *(AWAY[name] for name in columns)),
+        (
+            (step[2], *(_spread(rows[step]["five"]) if step in rows else "" for rows in columns.values()))
+            for step in steps
+        ),
+    )
+
+
+def _step(row: dict[str, Any]) -> tuple[int, float, str]:
+    """A step of the adaptation: its place among the others, and its name."""
+    if row["kind"] == "none":
+        return 0, 0, "nothing"
+    if row["kind"] == "statistics":
+        cells = row["cells"]
+        return 1, cells or math.inf, f"{cells or 'all'} cells without labels"
+    labels = row["labels"]
+    return 2, labels or math.inf, f"{labels} labels a type" if labels else "all labels"
+
+
+def _spread(figure: list[float]) -> str:
+    mean, spread = figure
+    return f"{mean:.3f} ± {spread:.3f}" if spread else f"{mean:.3f}"
+
+
+def corruptions() -> str:
+    """Balanced error on spoilt pictures, mean over five severities, with the benchmark's two figures."""
+    found = json.loads((_RESULTS / "corruptions.json").read_text(encoding="utf-8"))["models"]
+    clean = ("as they are", *(_said_estimate(entry["rows"][0]["balanced_error"]) for entry in found))
+    names = list(found[0]["summary"])
+    rows = [
+        (
+            name.replace("_", " "),
+            *(
+                f"{one['error']:.3f} (BE {one['be']:.2f}, rBE {one['rbe']:.2f})"
+                for one in (entry["summary"][name] for entry in found)
+            ),
+        )
+        for name in names
+    ]
+    return table(("damage", *(f"`{entry['model']}`" for entry in found)), [clean, *rows])
+
+
+def _said_estimate(estimate: dict[str, float]) -> str:
+    return _said([estimate["value"], estimate["low"], estimate["high"]])
 
 
 def shipped() -> str:
@@ -180,11 +269,11 @@ def shipped() -> str:
                 f"{result['parameters']:,}",
                 str(types),
                 f"{_said(result['home']['accuracy'])} of {result['home']['n']:,}",
-                *(f"{result['away'][name]['five']['macro_f1'][0]:.2f}" for name in _AWAY),
-                f"{_mean_away(result):.2f}",
+                *(f"{result['away'][name]['five']['macro_f1'][0]:.2f}" for name in AWAY),
+                f"{mean_away(result):.2f}",
             )
         )
-    head = ("model", "parameters", "types", "accuracy on held-out cells", *_AWAY.values(), "mean")
+    head = ("model", "parameters", "types", "accuracy on held-out cells", *AWAY.values(), "mean")
     return table(head, rows)
 
 
