@@ -30,6 +30,7 @@ __all__ = [
     "kept",
     "laboratories",
     "mean_away",
+    "orientations",
     "readme",
     "reduced",
     "shipped",
@@ -226,6 +227,24 @@ def _step(row: dict[str, Any]) -> tuple[int, float, str]:
 def _spread(figure: list[float]) -> str:
     mean, spread = figure
     return f"{mean:.3f} ± {spread:.3f}" if spread else f"{mean:.3f}"
+
+
+def orientations() -> str:
+    """What averaging over the orientations of a picture brings."""
+    rows = []
+    for row in json.loads((_RESULTS / "orientations.json").read_text(encoding="utf-8"))["rows"]:
+        away = [row["away"][name]["macro_f1"] for name in AWAY]
+        rows.append(
+            (
+                f"`{row['model']}`",
+                str(row["views"]),
+                str(row["seeds"]),
+                _said(row["home"]["accuracy"]),
+                *map(_said, away),
+                f"**{fmean(figure[0] for figure in away):.3f}**",
+            )
+        )
+    return table(("model", "views", "seeds", "home accuracy", *AWAY.values(), "mean away"), rows)
 
 
 def corruptions() -> str:

@@ -93,6 +93,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "reduced": _experiments.reduced,
     "ablations": _experiments.ablations,
     "adaptation": _experiments.adaptation,
+    "orientations": _experiments.orientations,
     "corruptions": _experiments.corruptions,
     "few-labels": _experiments.few_labels,
     "promises": _trust.promises,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -38,6 +39,19 @@ def test_the_tables_of_the_readme_are_those_of_the_data(monkeypatch: pytest.Monk
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "<!-- table: shipped -->" in text
     assert importlib.import_module("_experiments").readme(text) == text, "run: python docs/_experiments.py"
+
+
+@pytest.mark.parametrize("name", ["shift", "corruptions", "adaptation"])
+def test_the_plots_are_those_of_the_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+    plots = importlib.import_module("_plots")
+    assert name in plots.PLOTS
+    kept = (DOCS / "images" / f"{name}.svg").read_text(encoding="utf-8")
+    assert f"data {plots.fingerprint(name)}" in kept, "run: python docs/_plots.py"
+    drawn = ElementTree.fromstring(plots.draw(name))
+    written = {" ".join(text.itertext()) for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    wanted = {"shift": "Zheng 1", "corruptions": "out of focus", "adaptation": "BCISC"}
+    assert wanted[name] in written
 
 
 def blocks(page: str | Path, language: str) -> list[str]:
