@@ -59,6 +59,9 @@ class Experiment:
     away: tuple[str, ...] = field(default=tuple(AWAY))
 
 
+# The recipe before the pooled channels were normalised in training: that of the ablations' first series.
+BEFORE: dict[str, Any] = {"start": "still", "pooled_norm": "none"}
+
 # What is best where no other laboratory matters: the cell's own size and colour are kept.
 AT_HOME = Settings(preset="base", crop=0.65, learning_rate=3e-3, epochs=30)
 

@@ -39,6 +39,9 @@ __all__ = ["Run", "versions"]
 
 _FORMAT = 1
 
+# What a run did whose note is from before there was a choice.
+_BEFORE = {"start": "still", "pooled_norm": "none"}
+
 
 def versions(shape: Shape | None = None) -> dict[str, Any]:
     """Return what a result may depend on beside data and settings.
@@ -97,7 +100,8 @@ class Run:
                 f"{path}: format {note.get('format')!r}, but leukonca {__version__} reads {_FORMAT}"
             )
         try:
-            settings, data = Settings.from_dict(note["settings"]), tuple(map(str, note["data"]))
+            settings = Settings.from_dict({**_BEFORE, **note["settings"]})
+            data = tuple(map(str, note["data"]))
             if note["precision"] not in ("float32", "bfloat16"):
                 raise SettingError(f"precision={note['precision']!r} must be float32 or bfloat16")
             return cls(Path(folder), settings, data, note["precision"])

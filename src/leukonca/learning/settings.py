@@ -65,6 +65,10 @@ class Settings:
         distill_temperature: What logits are divided by when answers are compared, above 0.
         consistency: Weight of the disagreement between the answers to two versions of each cell, varied
             independently; 0: there is one version. Doubles the time.
+        start: Start weights of the rule's last layer: ``random`` like those of all layers; ``still`` (the
+            paper): zero, so that an untrained automaton leaves its state alone.
+        pooled_norm: ``batch``: in training, the pooled channels are normalised over the batch before an
+            ``mlp`` head, and the model that is kept has this folded into its head; ``none`` (the paper).
         vary_steps: Largest difference of a training batch's number of steps from the architecture's, as a
             share of it, in [0, 1).
         vary_firing: The same of the firing probability, which stays at most 1.
@@ -105,6 +109,8 @@ class Settings:
     distill: float = 0.5
     distill_temperature: float = 2.0
     consistency: float = 0.0
+    start: Literal["random", "still"] = "random"
+    pooled_norm: Literal["batch", "none"] = "batch"
     vary_steps: float = 0.0
     vary_firing: float = 0.0
     balance: Balance = "sqrt"
@@ -265,6 +271,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "loss": get_args(LossName),
     "balance": get_args(Balance),
     "weight_scheme": get_args(WeightScheme),
+    "start": ("random", "still"),
+    "pooled_norm": ("batch", "none"),
     "optimizer": ("adam", "adamw"),
     "schedule": get_args(Schedule),
     "monitor": ("macro_f1", "accuracy", "loss"),
@@ -276,6 +284,8 @@ AS_PUBLISHED: Final = Settings(
     fit="stretch",
     augmentation="paper",
     loss="bce",
+    start="still",
+    pooled_norm="none",
     balance="sampling",
     optimizer="adam",
     learning_rate=4e-4,

@@ -39,10 +39,12 @@ from leukonca.learning.networks import build, require_buildable
 from leukonca.learning.preparation import Prepared, prepare, shared_folder
 from leukonca.learning.run import Run, versions
 from leukonca.learning.settings import Precision, Settings
+from leukonca.learning.standardisation import folded, standardise
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.task import ClassificationTask
 from leukonca.learning.trained import TrainedModel
 from leukonca.learning.trusting import calibrate
+from leukonca.nca.classifier import CellClassifier
 from leukonca.nca.firing import image_id
 from leukonca.vocabulary import class_set_of
 from leukonca.writing import replacing
@@ -187,6 +189,11 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = build(settings.architecture(), len(classes))
+        if isinstance(network, CellClassifier):
+            if settings.start == "random":
+                network.rule.stir()
+            if settings.pooled_norm == "batch" and network.architecture.head == "mlp":
+                standardise(network)
     weights = None
     if settings.balance == "weights":
         weights = class_weights(training.labels, len(classes), scheme=settings.weight_scheme).tolist()
@@ -213,13 +220,13 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         len(training),
         len(validation),
         len(classes),
-        network.parameter_count,
+        folded(network).parameter_count,
         run.precision,
     )
 
     def keep(which: str, row: dict[str, float]) -> None:
         model = TrainedModel(
-            network=task.best_network,
+            network=folded(task.best_network),
             classes=classes,
             framing=settings.framing(),
             normalisation=settings.normalisation,

@@ -44,6 +44,11 @@ class Rule(nn.Module):
         self.changes: Tensor
         self.register_buffer("changes", (torch.arange(channels) >= inputs).float(), persistent=False)
 
+    def stir(self) -> None:
+        """Start ``update_weight`` like the other layers: an untrained automaton then changes its state."""
+        with torch.no_grad():
+            self.update_weight.copy_(_uniform(self.hidden, self.channels, self.hidden))
+
     def perceive(self, state: Tensor) -> Tensor:
         """Return what each site sees: [own state, convolution A, convolution B].
 
