@@ -1,10 +1,10 @@
 """Batch normalisation of the pooled channels, in training only.
 
-The channels that a rule grows begin near zero, beside those of the picture, and a head hardly sees them: for
-many epochs an automaton learns next to nothing. So while it is trained, each pooled value is brought to mean 0
-and variance 1 over the batch (S. Ioffe and C. Szegedy, arXiv 1502.03167, 2015). With the running statistics this
-is a linear map before a linear layer, and the model that is kept has it folded into that layer: its architecture,
-its file and its explanations know nothing of it.
+The channels that a rule grows begin near zero, beside those of the picture, and a head hardly sees them:
+for many epochs an automaton learns next to nothing. So while it is trained, each pooled value is brought to
+mean 0 and variance 1 over the batch (S. Ioffe and C. Szegedy, arXiv 1502.03167, 2015). With the running
+statistics this is a linear map before a linear layer, and the model that is kept has it folded into that
+layer: its architecture, its file and its explanations know nothing of it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ def folded(network: Network) -> Network:
     head = network.head if isinstance(network, CellClassifier) else None
     if not isinstance(head, nn.Sequential) or not isinstance(head[0], _Standardised):
         return network
-    plain = deepcopy(network)
-    norm, first, *rest = deepcopy(head)
-    assert norm.running_mean is not None and norm.running_var is not None  # it tracks them
+    plain, norm = deepcopy(network), head[0]
+    first, *rest = (deepcopy(layer) for layer in list(head)[1:])
+    assert isinstance(first, nn.Linear)
+    assert isinstance(norm.running_mean, Tensor)
+    assert isinstance(norm.running_var, Tensor)
     # In double precision: the error of the folding is then that of rounding its result.
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     shift = norm.bias.double() - norm.running_mean.double() * scale
