@@ -45,7 +45,7 @@ ROBUST = Settings(
     normalisation="picture",
     augmentation="laboratories",
     learning_rate=3e-3,
-    epochs=30,
+    epochs=20,
 )
 
 
@@ -71,7 +71,7 @@ def experiments() -> dict[str, Experiment]:
     known = {
         "eight-home": Experiment("base, eight classes, for one laboratory", AT_HOME),
         "eight-base": Experiment("base, eight classes", ROBUST),
-        "eight-tiny": Experiment("tiny, eight classes", replace(ROBUST, preset="tiny")),
+        "eight-tiny": Experiment("tiny, eight classes", replace(ROBUST, preset="tiny", epochs=30)),
     }
     for fold in range(5):
         settings = replace(ROBUST, folds=5, fold=fold)
@@ -107,11 +107,11 @@ def experiments() -> dict[str, Experiment]:
         wide, preset="resnet18", learning_rate=1e-3, epochs=16, change=ArchitectureChanges(size=64)
     )
     known["teacher-resnet18"] = Experiment("resnet18 as a teacher", teacher)
-    taught = replace(wide, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
+    taught = replace(wide, **BEFORE, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
     known["eight-base-taught"] = Experiment("base, taught by resnet18", replace(taught, epochs=24))
-    known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", replace(taught, preset="tiny"))
-    known["eight-base-wide"] = Experiment("base, wider variation", wide)
-    few = replace(ROBUST, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
+    known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", replace(taught, preset="tiny", epochs=30))
+    known["eight-base-wide"] = Experiment("base, wider variation", replace(wide, epochs=30))
+    few = replace(ROBUST, **BEFORE, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
     for name, changes in ABLATIONS.items():
         known[f"ablation-{name}"] = Experiment(f"ablation: {name}", replace(few, **changes))
     for cells in (10, 50, 250):
