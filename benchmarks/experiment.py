@@ -149,6 +149,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "strong-consistency": {"consistency": 12.0},
     # What consistency costs in time, spent on more epochs.
     "twice-as-long": {"epochs": 2 * ABLATION_EPOCHS},
+    # What the recipe gained after this series.
+    "random-start": {"start": "random"},
+    "normalised-pooling": {"start": "random", "pooled_norm": "batch"},
     "max-pooling": {"change": ArchitectureChanges(pooling="max")},
     "attention-pooling": {"change": ArchitectureChanges(pooling="attention")},
     "mean-pooling": {"change": ArchitectureChanges(pooling="mean")},
