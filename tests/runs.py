@@ -28,7 +28,7 @@ PER_CLASS = 10
 
 def settings(**changes: object) -> Settings:
     """So many epochs that the model tells some of the cells apart, and not all."""
-    return micro(**{"epochs": 12, "learning_rate": 0.1, "ema": 0.0, **changes})
+    return micro(**{"epochs": 12, "learning_rate": 0.02, "ema": 0.0, **changes})
 
 
 def flags(**changes: object) -> list[str]:
