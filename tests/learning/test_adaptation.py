@@ -46,7 +46,7 @@ def model() -> TrainedModel:
     """A model that tells all cells at home apart."""
     from leukonca.learning.training import train
 
-    run = train([f"folder:{runs.cells()}"], runs._home() / "certain", runs.settings(epochs=30))
+    run = train([f"folder:{runs.cells()}"], runs._home() / "certain", runs.settings(epochs=30, learning_rate=0.1))
     return run.model()
 
 
