@@ -109,7 +109,8 @@ def experiments() -> dict[str, Experiment]:
     known["teacher-resnet18"] = Experiment("resnet18 as a teacher", teacher)
     taught = replace(wide, **BEFORE, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
     known["eight-base-taught"] = Experiment("base, taught by resnet18", replace(taught, epochs=24))
-    known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", replace(taught, preset="tiny", epochs=30))
+    taught_tiny = replace(taught, preset="tiny", epochs=30)
+    known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", taught_tiny)
     known["eight-base-wide"] = Experiment("base, wider variation", replace(wide, epochs=30))
     few = replace(ROBUST, **BEFORE, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
     for name, changes in ABLATIONS.items():

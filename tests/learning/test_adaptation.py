@@ -46,8 +46,8 @@ def model() -> TrainedModel:
     """A model that tells all cells at home apart."""
     from leukonca.learning.training import train
 
-    run = train([f"folder:{runs.cells()}"], runs._home() / "certain", runs.settings(epochs=30, learning_rate=0.1))
-    return run.model()
+    settings = runs.settings(epochs=30, learning_rate=0.1)
+    return train([f"folder:{runs.cells()}"], runs._home() / "certain", settings).model()
 
 
 def named(trained: TrainedModel, manifest: Manifest) -> np.ndarray:
