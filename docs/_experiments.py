@@ -30,6 +30,7 @@ __all__ = [
     "kept",
     "laboratories",
     "mean_away",
+    "measured",
     "orientations",
     "readme",
     "reduced",
@@ -59,6 +60,12 @@ def kept(prefix: str = "") -> dict[str, dict[str, Any]]:
     """Return the experiments whose names begin with ``prefix``."""
     files = sorted(_FOLDER.glob(f"{prefix}*.json"))
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Return what a measurement of its own left, by the name of its file under ``benchmarks/results``."""
+    found: dict[str, Any] = json.loads((_RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _said(figure: list[float | None], scale: float = 1.0, digits: int = 3) -> str:
@@ -148,8 +155,8 @@ def _cells_per_second(result: dict[str, Any]) -> float | None:
     """Inference in the precision that suits the network, on the machine that measured most networks."""
     preset = result["settings"]["preset"]
     size = result["settings"]["change"].get("size") or (PRESETS[preset].size if preset in PRESETS else 64)
-    measured = [json.loads(file.read_text(encoding="utf-8")) for file in _RESULTS.glob("bench*.json")]
-    rows = max((found["parts"].get("networks", []) for found in measured), key=len, default=[])
+    benches = [measured(file.stem) for file in _RESULTS.glob("bench*.json")]
+    rows = max((found["parts"].get("networks", []) for found in benches), key=len, default=[])
     names = (preset, f"{preset} (fused)")
     speeds = [
         row["cells_per_second"]
@@ -201,7 +208,7 @@ def few_labels() -> str:
 
 def adaptation() -> str:
     """Macro-F1 in other laboratories against labelled cells of theirs."""
-    found = json.loads((_RESULTS / "adaptation.json").read_text(encoding="utf-8"))["laboratories"]
+    found = measured("adaptation")["laboratories"]
     columns = {name: {_step(row): row for row in entry["summary"]} for name, entry in found.items()}
     steps = sorted({step for rows in columns.values() for step in rows})
     return table(
@@ -232,7 +239,7 @@ def _spread(figure: list[float]) -> str:
 def orientations() -> str:
     """What averaging over the orientations of a picture brings."""
     rows = []
-    for row in json.loads((_RESULTS / "orientations.json").read_text(encoding="utf-8"))["rows"]:
+    for row in measured("orientations")["rows"]:
         away = [row["away"][name]["macro_f1"] for name in AWAY]
         rows.append(
             (
@@ -249,7 +256,7 @@ def orientations() -> str:
 
 def corruptions() -> str:
     """Balanced error on spoilt pictures, mean over five severities, with the benchmark's two figures."""
-    found = json.loads((_RESULTS / "corruptions.json").read_text(encoding="utf-8"))["models"]
+    found = measured("corruptions")["models"]
     clean = ("as they are", *(_said_estimate(entry["rows"][0]["balanced_error"]) for entry in found))
     names = list(found[0]["summary"])
     rows = [

@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from _experiments import AWAY, kept, mean_away
+from _experiments import AWAY, kept, mean_away, measured
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 __all__ = ["PLOTS", "draw", "fingerprint", "source"]
 
-_ROOT = Path(__file__).resolve().parents[1]
-_RESULTS = _ROOT / "benchmarks" / "results"
+_IMAGES = Path(__file__).resolve().parent / "images"
 _INK, _QUIET, _FAINT = "#1f2933", "#5b6773", "#d5dbe1"
 # Safe for colour-blind readers (Okabe and Ito), and told apart by their markers, too.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_MARKERS = ("o", "s", "^", "D")
 _KINDS = {
     "jpeg_compression": "JPEG",
     "pixelate": "pixelated",
@@ -40,11 +39,6 @@ _KINDS = {
     "stain_deposit": "grains of dye",
     "bubble": "bubble",
 }
-
-
-def _json(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((_RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found
 
 
 def _shift_source() -> list[dict[str, Any]]:
@@ -89,7 +83,7 @@ def _shift(rows: list[dict[str, Any]]) -> Figure:
 def _corruptions_source() -> list[dict[str, Any]]:
     return [
         {"model": entry["model"], "cells": entry["cells"], "rows": entry["rows"]}
-        for entry in _json("corruptions")["models"]
+        for entry in measured("corruptions")["models"]
     ]
 
 
@@ -132,7 +126,7 @@ def _corruptions(models: list[dict[str, Any]]) -> Figure:
 
 
 def _adaptation_source() -> dict[str, Any]:
-    found = _json("adaptation")
+    found = measured("adaptation")
     return {
         "model": found["model"],
         "laboratories": {name: entry["summary"] for name, entry in found["laboratories"].items()},
@@ -222,5 +216,5 @@ def draw(name: str) -> str:
 
 if __name__ == "__main__":
     for _name in PLOTS:
-        _file = _ROOT / "docs" / "images" / f"{_name}.svg"
+        _file = _IMAGES / f"{_name}.svg"
         _file.write_text(draw(_name), encoding="utf-8")

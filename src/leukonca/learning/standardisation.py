@@ -42,11 +42,13 @@ def standardise(network: CellClassifier) -> None:
 @torch.no_grad()
 def folded(network: Network) -> Network:
     """Return a copy that gives the same answers without normalisation; the network itself, if it has none."""
-    head = network.head if isinstance(network, CellClassifier) else None
-    if not isinstance(head, nn.Sequential) or not isinstance(head[0], _Standardised):
+    if not isinstance(network, CellClassifier) or not isinstance(network.head, nn.Sequential):
         return network
-    plain, norm = deepcopy(network), head[0]
-    first, *rest = (deepcopy(layer) for layer in list(head)[1:])
+    if not isinstance(network.head[0], _Standardised):
+        return network
+    plain = deepcopy(network)
+    norm, first, *rest = plain.head.children()
+    assert isinstance(norm, _Standardised)
     assert isinstance(first, nn.Linear)
     assert isinstance(norm.running_mean, Tensor)
     assert isinstance(norm.running_var, Tensor)

@@ -189,6 +189,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = build(settings.architecture(), len(classes))
+        parameters = network.parameter_count  # of the model that is kept, without what only helps training
         if isinstance(network, CellClassifier):
             if settings.start == "random":
                 network.rule.stir()
@@ -220,7 +221,7 @@ def _fit(run: Run, manifest: Manifest, prepared: Prepared, *, progress: bool) ->
         len(training),
         len(validation),
         len(classes),
-        folded(network).parameter_count,
+        parameters,
         run.precision,
     )
 
