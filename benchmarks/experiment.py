@@ -63,7 +63,7 @@ class Experiment:
 BEFORE: dict[str, Any] = {"start": "still", "pooled_norm": "none"}
 
 # What is best where no other laboratory matters: the cell's own size and colour are kept.
-AT_HOME = Settings(preset="base", crop=0.65, learning_rate=3e-3, epochs=30)
+AT_HOME = Settings(preset="base", crop=0.65, learning_rate=3e-3, epochs=20)
 
 
 def experiments() -> dict[str, Experiment]:

@@ -26,6 +26,7 @@ __all__ = [
     "baselines",
     "corruptions",
     "eight_classes",
+    "expected",
     "few_labels",
     "kept",
     "laboratories",
@@ -252,6 +253,17 @@ def orientations() -> str:
             )
         )
     return table(("model", "views", "seeds", "home accuracy", *AWAY.values(), "mean away"), rows)
+
+
+def expected() -> str:
+    """What it brings elsewhere to know how often each type occurs in blood."""
+    rows = []
+    for row in measured("expected")["rows"]:
+        for shares in ("training", "blood"):
+            away = [row["away"][name][shares]["macro_f1"] for name in AWAY]
+            mean = fmean(figure[0] for figure in away)
+            rows.append((f"`{row['model']}`", shares, *map(_said, away), f"**{mean:.3f}**"))
+    return table(("model", "expects", *AWAY.values(), "mean away"), rows)
 
 
 def corruptions() -> str:

@@ -94,6 +94,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablations": _experiments.ablations,
     "adaptation": _experiments.adaptation,
     "orientations": _experiments.orientations,
+    "expected": _experiments.expected,
     "corruptions": _experiments.corruptions,
     "few-labels": _experiments.few_labels,
     "promises": _trust.promises,

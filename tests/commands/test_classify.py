@@ -66,6 +66,19 @@ def test_views_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "views=9 must be 1 to 8" in capsys.readouterr().err
 
 
+def test_shares_of_types_can_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths, out = runs.paths("test"), tmp_path / "table.csv"
+    plain = leukonca.load(model()).classify(paths)
+    first, second = plain.classes[:2]
+    assert classify(model(), *paths, "--out", out, "--expect", f"{first}=1e15,{second}=1") == 0
+    found = Predictions.read(out)
+    expected = plain.probabilities[:, :2].sum(axis=1)
+    np.testing.assert_allclose(found.probabilities[:, 0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(found.probabilities[:, 2:], plain.probabilities[:, 2:])
+    assert classify(model(), *paths, "--expect", "blood", "--coverage", 0.9) == 2
+    assert "give one of the two" in capsys.readouterr().err
+
+
 def test_without_a_file_the_same_table_is_written_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,13 @@ def parser() -> ArgumentParser:
         metavar="SHARE",
         help="do not name pictures that are stranger than all but this share of held-out cells; 0: name all",
     )
+    classifying.add_argument(
+        "--expect",
+        type=str,
+        metavar="SHARES",
+        help="how often types occur among these pictures: blood (usual in adults), or as "
+        "neutrophil=60,eosinophil=3,lymphocyte=30; without it, as in training",
+    )
     add_views(classifying)
     add_settle(classifying)
     add_progress(classifying)
@@ -71,12 +78,19 @@ def run(args: Namespace) -> int:
         raise SettingError(f"--out {args.out}: must end in {', '.join(_SUFFIXES)}")
     if args.out:
         require_file("--out", Path(args.out))
+    if args.expect and args.coverage is not None:
+        raise SettingError(
+            f"--coverage {args.coverage} --expect {args.expect}: a coverage is known for the shares of the "
+            "training cells only; give one of the two"
+        )
     import numpy as np
 
     from leukonca import api
+    from leukonca.assessment.expected import expecting, learnt_shares, shares_of
     from leukonca.assessment.predict import join, predict_in_parts
 
     model = api.load(args.model).views(args.views).settling(args.settle).trained
+    expected = (shares_of(args.expect), learnt_shares(model)) if args.expect else None
     files = api.files_of(args.paths)
     parts = []
     interrupted = False
@@ -89,7 +103,7 @@ def run(args: Namespace) -> int:
             foreign=args.foreign,
             progress=shows_progress(args),
         ):
-            parts.append(part)
+            parts.append(expecting(part, *expected) if expected else part)
     except KeyboardInterrupt:
         interrupted = True
     predictions = join(parts, model.classes)

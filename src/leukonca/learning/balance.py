@@ -20,6 +20,7 @@ __all__ = [
     "class_weights",
     "epoch_order",
     "limit_per_class",
+    "shares_shown",
 ]
 
 Labels = npt.NDArray[np.integer[Any]]
@@ -103,6 +104,27 @@ def class_weights(
     weights = np.ones(classes)
     weights[present] = raw / raw.mean()
     return weights
+
+
+def shares_shown(
+    counts: npt.NDArray[np.int64], balance: Balance, *, scheme: WeightScheme = "effective"
+) -> npt.NDArray[np.float64]:
+    """Return how much of what a network learns from is of each class: of the cells shown, or of the loss.
+
+    Args:
+        counts: Training cells of each class, int [K], each at least 1.
+        balance: How rare classes were helped.
+        scheme: With ``weights``: how a class was weighed.
+
+    Returns:
+        float64 [K], of sum 1.
+    """
+    shares = counts.astype(np.float64) ** (1 - _SAMPLING_POWER.get(balance, 0.0))
+    if balance == "weights":
+        labels = np.repeat(np.arange(len(counts)), counts)
+        shares *= class_weights(labels, len(counts), scheme=scheme)
+    shares /= shares.sum()
+    return shares
 
 
 def epoch_order(labels: Labels, *, epoch: int, seed: int, balance: Balance = "none") -> npt.NDArray[np.int64]:
