@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,7 @@ class Model:
         statistics: Statistics = "model",
         seeds: int = FIRING_SEEDS,
         resamples: int = 1000,
+        expect: Mapping[str, float] | None = None,
         progress: bool = False,
     ) -> Metrics:
         """Measure how good it is on labelled cells, and write a report.
@@ -195,6 +196,8 @@ class Model:
             statistics: ``model`` or, to reproduce the paper's leak, ``target``.
             seeds: Firing seeds to average over.
             resamples: Of the bootstrap for the intervals.
+            expect: Shares in which types occur among these cells, where they are not those of the training;
+                ``leukonca.assessment.expected.BLOOD`` are those of blood.
             progress: Whether to show progress bars.
 
         Raises:
@@ -220,6 +223,7 @@ class Model:
             statistics=statistics,
             seeds=seeds,
             resamples=resamples,
+            expect=expect,
             history=self.run.history if self.run else None,
             progress=progress,
         )

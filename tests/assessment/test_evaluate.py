@@ -13,6 +13,7 @@ import pytest
 import runs
 from learning.micro import picture, save
 from leukonca.assessment.evaluate import Chosen, choose, evaluate
+from leukonca.assessment.expected import expecting, learnt_shares
 from leukonca.cells.manifest import Manifest
 from leukonca.cells.scan import scan
 from leukonca.errors import DataError, SettingError
@@ -267,3 +268,23 @@ def test_a_report_names_the_views(tmp_path: Path) -> None:
             evaluate(runs.model().with_views(views), runs.run().manifest, folder, seeds=1, resamples=0)
         facts = json.loads((folder / "metrics.json").read_text("utf-8"))["facts"]
         assert facts.get("Views") == {1: None, 4: "4 orientations of each picture, averaged"}[views]
+
+
+def test_types_are_expected_in_other_shares(tmp_path: Path) -> None:
+    model, manifest = runs.model(), runs.run().manifest
+    first, second = model.classes[:2]
+    shares = {first: 3.0, second: 1.0}
+    with runs.undrawn():
+        _, plain = evaluate(model, manifest, tmp_path / "plain", resamples=0)
+        metrics, found = evaluate(model, manifest, tmp_path / "told", resamples=0, expect=shares)
+    expected = expecting(plain, shares, learnt_shares(model))
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    assert (found.probabilities != plain.probabilities).any()
+    written = json.loads((tmp_path / "told" / "metrics.json").read_text("utf-8"))
+    assert written["facts"]["Expects"] == f"75.0% {first}, 25.0% {second}"
+    assert written["trust"] is None
+    assert metrics.n == 6
+    # Before the work, and nothing is written.
+    with pytest.raises(SettingError, match="does not know yeti"):
+        evaluate(model, manifest, tmp_path / "wrong", expect={first: 1.0, "yeti": 1.0})
+    assert not (tmp_path / "wrong").exists()

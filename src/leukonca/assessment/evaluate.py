@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from leukonca._version import __version__
+from leukonca.assessment.expected import expecting, learnt_shares, require_known
 from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.predict import FIRING_SEEDS, predict, with_target_statistics
 from leukonca.assessment.prediction import Predictions
@@ -135,6 +136,7 @@ def evaluate(
     statistics: Statistics = "model",
     seeds: int = FIRING_SEEDS,
     resamples: int = 1000,
+    expect: Mapping[str, float] | None = None,
     history: pd.DataFrame | None = None,
     progress: bool = False,
 ) -> tuple[Metrics, Predictions]:
@@ -150,6 +152,8 @@ def evaluate(
         statistics: ``model``: its own. ``target``: those of these cells, the paper's leak, by name only.
         seeds: Firing seeds to average over.
         resamples: Of the bootstrap.
+        expect: Shares in which types occur among these cells, where they are not those of the training; see
+            :func:`leukonca.assessment.expected.expecting`. Nothing is then said of what the model promises.
         history: Of the training, to be drawn.
         progress: Whether to show progress bars.
 
@@ -158,12 +162,18 @@ def evaluate(
 
     Raises:
         DataError: No cell is left, none can be compared or read, or ``out`` cannot be written to.
-        SettingError: ``part`` or ``statistics`` is unknown, or ``seeds`` or ``resamples`` too small.
+        ModelError: Shares are expected, and the model does not say in which it has learnt.
+        SettingError: ``part`` or ``statistics`` is unknown, ``seeds`` or ``resamples`` too small, or
+            ``expect`` does not fit the model.
     """
     # All that can be known beforehand is said before the work.
     require_counts(seeds, resamples)
     if statistics not in get_args(Statistics):
         raise SettingError(f"statistics={statistics!r} is unknown; known: {', '.join(get_args(Statistics))}")
+    learnt: Mapping[str, float] = {}
+    if expect:
+        require_known(expect, model.classes)
+        learnt = learnt_shares(model)
     require_writable(out)
     chosen = choose(model, manifest, part, allow_seen=allow_seen, progress=progress)
     frame, notes = chosen.manifest.frame, list(chosen.notes)
@@ -176,12 +186,14 @@ def evaluate(
         )
     # Every cell is named and counted, however foreign it looks: what is measured is the model, not its sieve.
     predictions = replace(predict(model, paths, seeds=seeds, foreign=0.0, progress=progress), foreign=None)
+    if expect:
+        predictions = expecting(predictions, expect, learnt)
     aligned, truth, note = align(predictions, frame["label"].tolist())
     if note:
         notes.append(note)
     groups = frame["group"].tolist() if (frame["group"] != "").any() else None
     promises = None
-    if model.trust:
+    if model.trust and not expect:
         promises = Promises.of(
             model.trust, predictions, frame["label"].tolist(), groups=groups, resamples=resamples
         )
@@ -197,7 +209,7 @@ def evaluate(
         predictions=aligned,
         truth=truth,
         title=f"Assessment of the model {name}",
-        facts=_facts(model, name, frame, seeds, predictions),
+        facts=_facts(model, name, frame, seeds, predictions) | _expectation(expect),
         groups=groups,
         notes=notes,
         history=history,
@@ -205,6 +217,13 @@ def evaluate(
         resamples=resamples,
     )
     return metrics, aligned
+
+
+def _expectation(expect: Mapping[str, float] | None) -> dict[str, str]:
+    if not expect:
+        return {}
+    total = sum(expect.values())
+    return {"Expects": ", ".join(f"{share / total:.1%} {name}" for name, share in expect.items())}
 
 
 def require_counts(seeds: int, resamples: int) -> None:

@@ -11,7 +11,7 @@ Computation 14 (2002) 21).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from leukonca.learning.balance import shares_shown
 from leukonca.learning.trained import TrainedModel
 from leukonca.vocabulary import project, resolve
 
-__all__ = ["BLOOD", "expecting", "learnt_shares", "shares_of"]
+__all__ = ["BLOOD", "expecting", "learnt_shares", "require_known", "shares_of"]
 
 BLOOD: Final[Mapping[str, float]] = {
     "neutrophil": 0.500,
@@ -84,6 +84,25 @@ def learnt_shares(model: TrainedModel) -> dict[str, float]:
     return dict(zip(model.classes, shown.tolist(), strict=True))
 
 
+def require_known(shares: Mapping[str, float], classes: Sequence[str]) -> list[str | None]:
+    """Check shares, and return which of them each of a model's classes belongs to; ``None``: to none.
+
+    Raises:
+        SettingError: Fewer than two types have a share, one is not positive, or the model does not know it.
+    """
+    for name, share in shares.items():
+        if not (math.isfinite(share) and share > 0):
+            raise SettingError(f"expect: the share of {name}, {share:g}, must be a number above 0")
+    places = [project(name, shares) for name in classes]
+    if unknown := [name for name in shares if name not in places]:
+        raise SettingError(
+            f"expect: the model does not know {', '.join(unknown)}; its classes are {', '.join(classes)}"
+        )
+    if len(shares) < 2:
+        raise SettingError("expect: one share says nothing; give those of two types or more")
+    return places
+
+
 def expecting(
     predictions: Predictions, shares: Mapping[str, float], learnt: Mapping[str, float]
 ) -> Predictions:
@@ -105,17 +124,7 @@ def expecting(
     Raises:
         SettingError: Fewer than two types have a share, one is not positive, or the model does not know it.
     """
-    for name, share in shares.items():
-        if not (math.isfinite(share) and share > 0):
-            raise SettingError(f"expect: the share of {name}, {share:g}, must be a number above 0")
-    places = [project(name, shares) for name in predictions.classes]
-    if unknown := [name for name in shares if name not in places]:
-        raise SettingError(
-            f"expect: the model does not know {', '.join(unknown)}; its classes are "
-            f"{', '.join(predictions.classes)}"
-        )
-    if len(shares) < 2:
-        raise SettingError("expect: one share says nothing; give those of two types or more")
+    places = require_known(shares, predictions.classes)
     kinds = dict.fromkeys(shares, 0.0)
     for place, name in zip(places, predictions.classes, strict=True):
         if place is not None:

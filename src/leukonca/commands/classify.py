@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from jsonargparse import ArgumentParser, Namespace
 
 from leukonca.commands.common import (
+    add_expect,
     add_model,
     add_progress,
     add_settle,
@@ -58,13 +59,7 @@ def parser() -> ArgumentParser:
         metavar="SHARE",
         help="do not name pictures that are stranger than all but this share of held-out cells; 0: name all",
     )
-    classifying.add_argument(
-        "--expect",
-        type=str,
-        metavar="SHARES",
-        help="how often types occur among these pictures: blood (usual in adults), or as "
-        "neutrophil=60,eosinophil=3,lymphocyte=30; without it, as in training",
-    )
+    add_expect(classifying)
     add_views(classifying)
     add_settle(classifying)
     add_progress(classifying)
@@ -86,11 +81,14 @@ def run(args: Namespace) -> int:
     import numpy as np
 
     from leukonca import api
-    from leukonca.assessment.expected import expecting, learnt_shares, shares_of
+    from leukonca.assessment.expected import expecting, learnt_shares, require_known, shares_of
     from leukonca.assessment.predict import join, predict_in_parts
 
     model = api.load(args.model).views(args.views).settling(args.settle).trained
-    expected = (shares_of(args.expect), learnt_shares(model)) if args.expect else None
+    expected = None
+    if args.expect:
+        expected = (shares_of(args.expect), learnt_shares(model))
+        require_known(expected[0], model.classes)
     files = api.files_of(args.paths)
     parts = []
     interrupted = False

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_data",
+    "add_expect",
     "add_model",
     "add_progress",
     "add_settings",
@@ -61,6 +62,17 @@ def add_settings(parser: ArgumentParser, *, skip: frozenset[str] = frozenset()) 
 def add_progress(parser: ArgumentParser) -> None:
     """Add ``--quiet``."""
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+
+
+def add_expect(parser: ArgumentParser) -> None:
+    """Add ``--expect SHARES``; :func:`leukonca.assessment.expected.shares_of` reads it."""
+    parser.add_argument(
+        "--expect",
+        type=str,
+        metavar="SHARES",
+        help="how often types occur among these pictures: blood (usual in adults), or as "
+        "neutrophil=60,eosinophil=3,lymphocyte=30; without it, as in training",
+    )
 
 
 def add_settle(parser: ArgumentParser) -> None:

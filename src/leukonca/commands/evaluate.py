@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from leukonca.commands.common import (
     add_data,
+    add_expect,
     add_model,
     add_progress,
     add_settle,
@@ -53,6 +54,7 @@ def parser() -> ArgumentParser:
         help="target: normalise with the statistics of the assessed cells, the paper's leak, to reproduce it",
     )
     evaluating.add_argument("--allow_seen", action="store_true", help="count cells seen in training, too")
+    add_expect(evaluating)
     add_views(evaluating)
     add_settle(evaluating)
     add_progress(evaluating)
@@ -65,7 +67,9 @@ def run(args: Namespace) -> int:
     if args.data and not args.out:
         raise SettingError("--out is missing: name a folder for the report on these cells")
     from leukonca import api
+    from leukonca.assessment.expected import shares_of
 
+    expect = shares_of(args.expect) if args.expect else None
     model = api.load(args.model).views(args.views).settling(args.settle)
     out = Path(args.out) if args.out else Path(args.model) / "report"
     metrics = model.evaluate(
@@ -76,6 +80,7 @@ def run(args: Namespace) -> int:
         statistics=args.statistics,
         seeds=args.seeds,
         resamples=args.resamples,
+        expect=expect,
         progress=shows_progress(args),
     )
     sys.stdout.write(f"report: {out / 'report.html'}\n{headline(metrics)}\n")
