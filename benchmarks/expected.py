@@ -16,35 +16,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiment import AWAY, figures
+from experiment import AWAY, assessed, of_five
 from machine import machine
 
 import leukonca
-from leukonca.assessment.evaluate import choose
-from leukonca.assessment.expected import BLOOD, expecting, learnt_shares
-from leukonca.assessment.metrics import measure
-from leukonca.assessment.predict import predict
-from leukonca.assessment.views import align, among
-from leukonca.cells.scan import scan
-from leukonca.learning.trained import TrainedModel
-from leukonca.vocabulary import CLASS_SETS
+from leukonca.assessment.expected import BLOOD, expectation
 from leukonca.writing import write_text
-
-
-def tested(model: TrainedModel, spec: str) -> dict[str, Any]:
-    """Figures of a model on the cells of a SPEC with either expectation."""
-    frame = choose(model, scan([spec]), "all").manifest.frame
-    groups = frame["group"].tolist() if (frame["group"] != "").any() else None
-    said = predict(model, frame["path"].tolist())
-    found = {}
-    for name, predictions in (
-        ("training", said),
-        ("blood", expecting(said, BLOOD, learnt_shares(model))),
-    ):
-        aligned, truth, _ = align(predictions, frame["label"].tolist())
-        five = among(aligned, CLASS_SETS["five"])
-        found[name] = figures(measure(truth, five.probabilities, five.classes, groups=groups))
-    return found
 
 
 def main() -> None:
@@ -56,12 +33,16 @@ def main() -> None:
     content: dict[str, Any] = {"machine": machine(), "blood": dict(BLOOD), "rows": []}
     for name in options.models:
         model = leukonca.load(name).trained
-        places = {place: tested(model, spec.format(cells=options.cells)) for place, spec in AWAY.items()}
+        told = expectation(BLOOD, model)
+        views = {"training": of_five, "blood": lambda said, told=told: of_five(told(said))}
+        places = {
+            place: assessed(model, spec.format(cells=options.cells), views) for place, spec in AWAY.items()
+        }
         row = {"model": Path(name).name, "parameters": model.network.parameter_count, "away": places}
         content["rows"].append(row)
         write_text(options.out, json.dumps(content, indent=1) + "\n")
-        for expectation in ("training", "blood"):
-            print(row["model"], expectation, *(found[expectation]["macro_f1"] for found in places.values()))
+        for view in views:
+            print(row["model"], view, *(found[view]["macro_f1"] for found in places.values()))
 
 
 if __name__ == "__main__":

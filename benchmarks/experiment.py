@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,16 @@ from machine import machine
 
 import leukonca
 from leukonca.api import Model
-from leukonca.assessment.evaluate import choose
+from leukonca.assessment.evaluate import Part, choose
 from leukonca.assessment.metrics import SUMMARY_MEASURES, Metrics, measure
-from leukonca.assessment.predict import predict
+from leukonca.assessment.predict import FIRING_SEEDS, predict
+from leukonca.assessment.prediction import Predictions
 from leukonca.assessment.views import align, among
 from leukonca.cells.scan import scan
 from leukonca.learning.run import Run
 from leukonca.learning.settings import ArchitectureChanges, Settings
 from leukonca.learning.shapes import BASELINES
+from leukonca.learning.trained import TrainedModel
 from leukonca.vocabulary import CLASS_SETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,15 +179,31 @@ def test_away(model: Model, spec: str) -> dict[str, Any]:
     ``open``: all of the model's classes may be called, and one that the laboratory has not is an error.
     ``five``: it is known that only the five normal types occur.
     """
-    chosen = choose(model.trained, scan([spec]), "all")
-    frame = chosen.manifest.frame
+    return assessed(model.trained, spec, {"open": lambda said: said, "five": of_five})
+
+
+def of_five(predictions: Predictions) -> Predictions:
+    """What a model says where it is known that only the five normal types occur."""
+    return among(predictions, CLASS_SETS["five"])
+
+
+def assessed(
+    model: TrainedModel,
+    spec: str,
+    views: Mapping[str, Callable[[Predictions], Predictions]],
+    *,
+    part: Part = "all",
+    seeds: int = FIRING_SEEDS,
+) -> dict[str, dict[str, Any]]:
+    """Figures on the cells of a SPEC, by the name of the view in which the predictions are taken."""
+    frame = choose(model, scan([spec]), part).manifest.frame
     groups = frame["group"].tolist() if (frame["group"] != "").any() else None
-    predictions, truth, _ = align(predict(model.trained, frame["path"].tolist()), frame["label"].tolist())
-    views = {"open": predictions, "five": among(predictions, CLASS_SETS["five"])}
-    return {
-        name: figures(measure(truth, view.probabilities, view.classes, groups=groups))
-        for name, view in views.items()
-    }
+    said = predict(model, frame["path"].tolist(), seeds=seeds)
+    found = {}
+    for name, view in views.items():
+        predictions, truth, _ = align(view(said), frame["label"].tolist())
+        found[name] = figures(measure(truth, predictions.probabilities, predictions.classes, groups=groups))
+    return found
 
 
 def figures(metrics: Metrics) -> dict[str, Any]:

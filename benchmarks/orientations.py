@@ -14,32 +14,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiment import AWAY, EIGHT, figures
+from experiment import AWAY, EIGHT, assessed, of_five
 from machine import machine
 
 import leukonca
-from leukonca.assessment.evaluate import choose
-from leukonca.assessment.metrics import measure
-from leukonca.assessment.predict import predict
-from leukonca.assessment.views import align, among
-from leukonca.cells.scan import scan
-from leukonca.learning.trained import TrainedModel
-from leukonca.vocabulary import CLASS_SETS
 from leukonca.writing import write_text
 
 # Views and firing seeds.
 WAYS = ((1, 4), (4, 1), (8, 1), (8, 4))
-
-
-def tested(model: TrainedModel, spec: str, part: str, seeds: int) -> dict[str, Any]:
-    """Figures of a model on the cells of a SPEC, elsewhere over the five normal types."""
-    frame = choose(model, scan([spec]), part).manifest.frame
-    groups = frame["group"].tolist() if (frame["group"] != "").any() else None
-    found = predict(model, frame["path"].tolist(), seeds=seeds)
-    predictions, truth, _ = align(found, frame["label"].tolist())
-    if part == "all":
-        predictions = among(predictions, CLASS_SETS["five"])
-    return figures(measure(truth, predictions.probabilities, predictions.classes, groups=groups))
 
 
 def main() -> None:
@@ -49,13 +31,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     content: dict[str, Any] = {"machine": machine(), "rows": []}
+    five = {"five": of_five}
     for name in options.models:
         for views, seeds in WAYS:
             model = leukonca.load(name).views(views).trained
             row: dict[str, Any] = {"model": name, "views": views, "seeds": seeds}
-            row["home"] = tested(model, EIGHT.format(cells=options.cells), "test", seeds)
+            home = EIGHT.format(cells=options.cells)
+            row["home"] = assessed(model, home, {"open": lambda said: said}, part="test", seeds=seeds)["open"]
             row["away"] = {
-                place: tested(model, spec.format(cells=options.cells), "all", seeds)
+                place: assessed(model, spec.format(cells=options.cells), five, seeds=seeds)["five"]
                 for place, spec in AWAY.items()
             }
             content["rows"].append(row)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from leukonca._version import __version__
-from leukonca.assessment.expected import expecting, learnt_shares, require_known
+from leukonca.assessment.expected import expectation
 from leukonca.assessment.metrics import Metrics
 from leukonca.assessment.predict import FIRING_SEEDS, predict, with_target_statistics
 from leukonca.assessment.prediction import Predictions
@@ -170,10 +170,7 @@ def evaluate(
     require_counts(seeds, resamples)
     if statistics not in get_args(Statistics):
         raise SettingError(f"statistics={statistics!r} is unknown; known: {', '.join(get_args(Statistics))}")
-    learnt: Mapping[str, float] = {}
-    if expect:
-        require_known(expect, model.classes)
-        learnt = learnt_shares(model)
+    told = expectation(expect, model) if expect else None
     require_writable(out)
     chosen = choose(model, manifest, part, allow_seen=allow_seen, progress=progress)
     frame, notes = chosen.manifest.frame, list(chosen.notes)
@@ -186,14 +183,14 @@ def evaluate(
         )
     # Every cell is named and counted, however foreign it looks: what is measured is the model, not its sieve.
     predictions = replace(predict(model, paths, seeds=seeds, foreign=0.0, progress=progress), foreign=None)
-    if expect:
-        predictions = expecting(predictions, expect, learnt)
+    if told:
+        predictions = told(predictions)
     aligned, truth, note = align(predictions, frame["label"].tolist())
     if note:
         notes.append(note)
     groups = frame["group"].tolist() if (frame["group"] != "").any() else None
     promises = None
-    if model.trust and not expect:
+    if model.trust and not told:
         promises = Promises.of(
             model.trust, predictions, frame["label"].tolist(), groups=groups, resamples=resamples
         )

@@ -11,8 +11,9 @@ Computation 14 (2002) 21).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from leukonca.learning.balance import shares_shown
 from leukonca.learning.trained import TrainedModel
 from leukonca.vocabulary import project, resolve
 
-__all__ = ["BLOOD", "expecting", "learnt_shares", "require_known", "shares_of"]
+__all__ = ["BLOOD", "expectation", "expecting", "learnt_shares", "shares_of"]
 
 BLOOD: Final[Mapping[str, float]] = {
     "neutrophil": 0.500,
@@ -84,7 +85,18 @@ def learnt_shares(model: TrainedModel) -> dict[str, float]:
     return dict(zip(model.classes, shown.tolist(), strict=True))
 
 
-def require_known(shares: Mapping[str, float], classes: Sequence[str]) -> list[str | None]:
+def expectation(shares: Mapping[str, float], model: TrainedModel) -> Callable[[Predictions], Predictions]:
+    """Return :func:`expecting` for a model, once it is known that it can be told these shares.
+
+    Raises:
+        ModelError: See :func:`learnt_shares`.
+        SettingError: See :func:`expecting`.
+    """
+    _places(shares, model.classes)
+    return partial(expecting, shares=shares, learnt=learnt_shares(model))
+
+
+def _places(shares: Mapping[str, float], classes: Sequence[str]) -> list[str | None]:
     """Check shares, and return which of them each of a model's classes belongs to; ``None``: to none.
 
     Raises:
@@ -124,7 +136,7 @@ def expecting(
     Raises:
         SettingError: Fewer than two types have a share, one is not positive, or the model does not know it.
     """
-    places = require_known(shares, predictions.classes)
+    places = _places(shares, predictions.classes)
     kinds = dict.fromkeys(shares, 0.0)
     for place, name in zip(places, predictions.classes, strict=True):
         if place is not None:

@@ -81,14 +81,11 @@ def run(args: Namespace) -> int:
     import numpy as np
 
     from leukonca import api
-    from leukonca.assessment.expected import expecting, learnt_shares, require_known, shares_of
+    from leukonca.assessment.expected import expectation, shares_of
     from leukonca.assessment.predict import join, predict_in_parts
 
     model = api.load(args.model).views(args.views).settling(args.settle).trained
-    expected = None
-    if args.expect:
-        expected = (shares_of(args.expect), learnt_shares(model))
-        require_known(expected[0], model.classes)
+    told = expectation(shares_of(args.expect), model) if args.expect else None
     files = api.files_of(args.paths)
     parts = []
     interrupted = False
@@ -101,7 +98,7 @@ def run(args: Namespace) -> int:
             foreign=args.foreign,
             progress=shows_progress(args),
         ):
-            parts.append(expecting(part, *expected) if expected else part)
+            parts.append(told(part) if told else part)
     except KeyboardInterrupt:
         interrupted = True
     predictions = join(parts, model.classes)

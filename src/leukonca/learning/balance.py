@@ -119,10 +119,12 @@ def shares_shown(
     Returns:
         float64 [K], of sum 1.
     """
-    shares = counts.astype(np.float64) ** (1 - _SAMPLING_POWER.get(balance, 0.0))
+    labels = np.repeat(np.arange(len(counts)), counts)
     if balance == "weights":
-        labels = np.repeat(np.arange(len(counts)), counts)
-        shares *= class_weights(labels, len(counts), scheme=scheme)
+        weights = class_weights(labels, len(counts), scheme=scheme)[labels]
+    else:
+        weights = cell_weights(labels, power=_SAMPLING_POWER.get(balance, 0.0))
+    shares = np.asarray(np.bincount(labels, weights), dtype=np.float64)
     shares /= shares.sum()
     return shares
 
