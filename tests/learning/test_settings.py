@@ -63,7 +63,7 @@ WRONG = [
     ("loss", "mse", "bce, cross_entropy, focal"),
     ("balance", "equal", "none, sampling"),
     ("weight_scheme", "none", "inverse"),
-    ("optimizer", "sgd", "adam, adamw"),
+    ("optimizer", "sgd", "adam, adamw, muon"),
     ("schedule", "cosine", "one_cycle, paper, constant"),
     ("monitor", "auroc", "macro_f1, accuracy, loss"),
     ("precision", "16", "auto, float32, bfloat16"),
@@ -94,6 +94,10 @@ def test_every_setting_is_documented() -> None:
         ({"consistency": 1.0, "loss": "bce"}, "consistency=1.0 must be 0 with loss='bce'"),
         ({"vary_steps": 0.5, "preset": "resnet18"}, "vary_steps=0.5 must be 0 with the baseline resnet18"),
         ({"vary_firing": 0.5, "preset": "resnet18"}, "vary_firing=0.5 must be 0 with the baseline resnet18"),
+        (
+            {"optimizer": "muon", "preset": "resnet18"},
+            "optimizer='muon' must be adam or adamw",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(changes: dict[str, Any], message: str) -> None:

@@ -20,6 +20,7 @@ from leukonca.errors import NonFiniteLossError
 from leukonca.learning.augmentation import preset
 from leukonca.learning.batches import Batch, Cells, CellsModule
 from leukonca.learning.losses import make_loss
+from leukonca.learning.optimizers import MuonWithAdamW
 from leukonca.learning.settings import Settings
 from leukonca.learning.statistics import input_statistics
 from leukonca.learning.task import ClassificationTask
@@ -141,7 +142,9 @@ def test_a_constant_schedule_stays() -> None:
     assert watched(schedule="constant", epochs=2)[2].rates == [0.02] * 6
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("muon", MuonWithAdamW)]
+)
 def test_the_optimizer_is_the_one_asked_for(name: Any, kind: type) -> None:
     _, trainer, _ = watched(optimizer=name, weight_decay=0.25, epochs=1)
     assert type(trainer.optimizers[0]) is kind

@@ -276,6 +276,14 @@ def test_a_run_killed_from_outside_goes_on_to_the_same_end(cells: str, tmp_path:
     assert_same_run(tmp_path / "whole", folder)
 
 
+def test_two_optimizers_in_one_go_on_as_if_uninterrupted(cells: str, tmp_path: Path) -> None:
+    settings = micro(epochs=6, optimizer="muon")
+    train([cells], tmp_path / "whole", settings)
+    assert killed(train_until_batch, cells, tmp_path / "run", settings, 5)
+    resume(tmp_path / "run")
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_finished_run_stays_as_it_is(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
     for _ in range(2):

@@ -75,7 +75,8 @@ class Settings:
         balance: ``none``; ``sampling``: classes drawn equally often (the paper), ``sqrt``: half-way;
             ``weights``: all cells once, classes weighted in the loss.
         weight_scheme: How ``balance="weights"`` weighs a class: ``inverse``, ``sqrt`` or ``effective``.
-        optimizer: ``adam`` (the paper) or ``adamw``.
+        optimizer: ``adam`` (the paper), ``adamw``, or ``muon``: Muon for the matrices of the rule and AdamW
+            for the rest; of an automaton only.
         learning_rate: Highest learning rate.
         weight_decay: Of the optimizer.
         schedule: ``one_cycle``; ``paper``: times 0.9999 after each batch; ``constant``.
@@ -115,7 +116,7 @@ class Settings:
     vary_firing: float = 0.0
     balance: Balance = "sqrt"
     weight_scheme: WeightScheme = "effective"
-    optimizer: Literal["adam", "adamw"] = "adamw"
+    optimizer: Literal["adam", "adamw", "muon"] = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     schedule: Schedule = "one_cycle"
@@ -162,6 +163,8 @@ class Settings:
             share = getattr(self, name)
             require(name, 0 <= share < 1, "in [0, 1)")
             require(name, not share or self.preset not in BASELINES, f"0 with the baseline {self.preset}")
+        muon_of = self.preset if self.optimizer == "muon" else ""
+        require("optimizer", muon_of not in BASELINES, f"adam or adamw with the baseline {muon_of}")
         require("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)")
         require("weight_decay", 0 <= self.weight_decay < 1, "in [0, 1)")
         require("epochs", self.epochs >= 1, "at least 1")
@@ -273,7 +276,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "weight_scheme": get_args(WeightScheme),
     "start": ("random", "still"),
     "pooled_norm": ("batch", "none"),
-    "optimizer": ("adam", "adamw"),
+    "optimizer": ("adam", "adamw", "muon"),
     "schedule": get_args(Schedule),
     "monitor": ("macro_f1", "accuracy", "loss"),
     "precision": get_args(Precision),

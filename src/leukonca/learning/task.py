@@ -22,6 +22,7 @@ from leukonca.learning.draws import uniforms
 from leukonca.learning.geometry import centre_crop
 from leukonca.learning.losses import Loss
 from leukonca.learning.networks import Network
+from leukonca.learning.optimizers import make_optimizer
 from leukonca.learning.settings import Settings
 from leukonca.learning.statistics import InputStatistics, normalise
 from leukonca.nca.classifier import CellClassifier
@@ -189,9 +190,8 @@ class ClassificationTask(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimizer and schedule."""
         settings = self.settings
-        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        optimizer = make_optimizer(
+            settings.optimizer, self.network, settings.learning_rate, settings.weight_decay
         )
         if settings.schedule == "constant":
             return optimizer
@@ -201,7 +201,11 @@ class ClassificationTask(LightningModule):
             # A rise of exactly one step divides by zero in PyTorch; below that there is no rise anyway.
             rise = _RISE if steps * _RISE > 1 else 0.5 / steps
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.learning_rate, total_steps=steps, pct_start=rise
+                optimizer,
+                settings.learning_rate,
+                total_steps=steps,
+                pct_start=rise,
+                cycle_momentum=settings.optimizer != "muon",  # whose groups name it differently
             )
         else:
             schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9999)
