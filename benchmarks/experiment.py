@@ -77,12 +77,16 @@ def experiments() -> dict[str, Experiment]:
     known = {
         "eight-home": Experiment("base, eight classes, for one laboratory", AT_HOME),
         "eight-base": Experiment("base, eight classes", replace(ROBUST, **LONG)),
+        "eight-base-twenty": Experiment("base, 20 epochs with AdamW", ROBUST),
         "eight-tiny": Experiment("tiny, eight classes", replace(ROBUST, preset="tiny", epochs=30)),
     }
     for fold in range(5):
         settings = replace(ROBUST, folds=5, fold=fold)
         long = replace(settings, **LONG)
         known[f"thirteen-base-{fold}"] = Experiment(f"base, fold {fold} of 5", long, THIRTEEN)
+        known[f"thirteen-base-{fold}-twenty"] = Experiment(
+            f"base, fold {fold}, 20 epochs with AdamW", settings, THIRTEEN
+        )
         tiny = replace(settings, preset="tiny", epochs=16)
         known[f"thirteen-tiny-{fold}"] = Experiment(f"tiny, fold {fold} of 5", tiny, THIRTEEN)
         at_home = replace(AT_HOME, folds=5, fold=fold, epochs=16)
@@ -160,6 +164,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     # What the recipe gained after this series.
     "random-start": {"start": "random"},
     "normalised-pooling": {"start": "random", "pooled_norm": "batch"},
+    "muon": {"start": "random", "pooled_norm": "batch", "optimizer": "muon"},
     "max-pooling": {"change": ArchitectureChanges(pooling="max")},
     "attention-pooling": {"change": ArchitectureChanges(pooling="attention")},
     "mean-pooling": {"change": ArchitectureChanges(pooling="mean")},
