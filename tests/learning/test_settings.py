@@ -96,7 +96,7 @@ def test_every_setting_is_documented() -> None:
         ({"vary_firing": 0.5, "preset": "resnet18"}, "vary_firing=0.5 must be 0 with the baseline resnet18"),
         (
             {"optimizer": "muon", "preset": "resnet18"},
-            "optimizer='muon' must be adam or adamw",
+            "optimizer='muon' must be adam or adamw with the baseline resnet18",
         ),
     ],
 )

@@ -163,8 +163,9 @@ class Settings:
             share = getattr(self, name)
             require(name, 0 <= share < 1, "in [0, 1)")
             require(name, not share or self.preset not in BASELINES, f"0 with the baseline {self.preset}")
-        muon_of = self.preset if self.optimizer == "muon" else ""
-        require("optimizer", muon_of not in BASELINES, f"adam or adamw with the baseline {muon_of}")
+        with_rule = self.preset not in BASELINES
+        other = f"adam or adamw with the baseline {self.preset}"
+        require("optimizer", self.optimizer != "muon" or with_rule, other)
         require("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)")
         require("weight_decay", 0 <= self.weight_decay < 1, "in [0, 1)")
         require("epochs", self.epochs >= 1, "at least 1")
