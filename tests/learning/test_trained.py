@@ -149,3 +149,18 @@ def test_views_are_the_orientations_each_with_firing_of_its_own() -> None:
 def test_a_square_has_eight_orientations(views: int) -> None:
     with pytest.raises(SettingError, match=f"views={views} must be 1 to 8"):
         model().with_views(views)
+
+
+def test_where_every_site_fires_one_run_says_all() -> None:
+    chance, pictures, images = model(), *cells()
+    assert list(chance.firing_seeds(3)) == [0, 1, 2]
+    assert len(chance.observe(pictures, images, 3).logits) == 3
+    every = replace(chance, network=CellClassifier(replace(ARCHITECTURE, firing=1.0), 3))
+    every.network.load_state_dict(chance.network.state_dict())
+    assert list(every.firing_seeds(3)) == [0]
+    once = every.observe(pictures, images, 3).logits
+    assert once.shape == (1, 6, 3)
+    # Not even the pictures' identities matter, which decide on nothing but firing.
+    np.testing.assert_array_equal(once, every.observe(pictures, images + 1, 1).logits)
+    # Views still differ, so that there is something to average and a spread.
+    assert len(every.with_views(4).observe(pictures, images, 3).logits) == 4

@@ -281,7 +281,9 @@ def _shape_facts(shape: Shape) -> dict[str, str]:
 
 def said_seeds(model: TrainedModel, seeds: int) -> str:
     """Return what a report says about its firing seeds."""
-    return f"{seeds}, averaged" if model.draws else "none, nothing fires"
+    if model.draws:
+        return f"{seeds}, averaged"
+    return "none, every site fires" if model.steps else "none, nothing fires"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -70,7 +70,7 @@ def states_of(
         purpose: What they are wanted for, for messages.
 
     Yields:
-        For each firing seed float32 [B, C, rows, columns] by step.
+        For each firing seed that matters float32 [B, C, rows, columns] by step.
 
     Raises:
         ModelError: The network is no automaton.
@@ -81,7 +81,7 @@ def states_of(
     ids = torch.from_numpy(np.ascontiguousarray(images)).to(model.device)
     with torch.inference_mode():
         start = network.seed_state(model.normalised(pictures))
-    for seed in range(seeds):
+    for seed in model.firing_seeds(seeds):
         firing = Firing(seed, ids, network.architecture.firing)
         with torch.inference_mode():
             _, states = engine(network.engine)(network.rule, start, firing, max(wanted), record=wanted)

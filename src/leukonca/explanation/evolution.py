@@ -47,7 +47,8 @@ class Evolution:
     Attributes:
         picture: uint8 [S, S, 3], what the model sees.
         classes: Names of the K classes.
-        probabilities: float64 [seeds, T + 1, K], after 0 … T steps; calibrated where the model is.
+        probabilities: float64 [seeds, T + 1, K], after 0 … T steps; calibrated where the model is. One seed
+            where every site fires.
         channels: The n channels that are shown.
         maps: float32 [n, T + 1, rows, columns], their values under firing seed 0.
         tolerance: For ``settled``.
@@ -133,7 +134,7 @@ def evolve(
     ids = torch.tensor([image], dtype=torch.int64, device=model.device)
     every = range(network.architecture.steps + 1)
     logits, first = [], torch.empty(0)
-    for seed in range(seeds):
+    for seed in model.firing_seeds(seeds):
         run = network.rollout(inputs, ids, seed=seed, record=frozenset(every))
         states = torch.cat([run.states[step] for step in every])
         logits.append(network.decide(states)[0].double().cpu().numpy())

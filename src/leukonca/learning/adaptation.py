@@ -390,7 +390,7 @@ def _pooled(
                             normalise(view, model.normalisation, model.statistics), ids, seed=seed
                         ).pooled.double()
                         for view in turned
-                        for seed in range(_FIRING_SEEDS)
+                        for seed in model.firing_seeds(_FIRING_SEEDS)
                     ]
                 ).cpu()
             )

@@ -88,8 +88,13 @@ class TrainedModel:
 
     @property
     def draws(self) -> bool:
-        """Whether its answers depend on a firing seed; those of a baseline do not."""
-        return not isinstance(self.network, Baseline)
+        """Whether its answers depend on a firing seed: not where every site fires, or nothing does."""
+        shape = self.network.architecture
+        return not isinstance(shape, BaselineShape) and shape.firing < 1
+
+    def firing_seeds(self, count: int) -> range:
+        """Return the firing seeds 0 … ``count`` - 1, or the first alone where the answers depend on none."""
+        return range(count if self.draws else 1)
 
     @property
     def steps(self) -> int:
@@ -138,7 +143,7 @@ class TrainedModel:
     def observe(
         self, pictures: npt.NDArray[np.uint8], images: npt.NDArray[np.int64], seeds: int
     ) -> Observation:
-        """Run the network in each view, under the firing seeds 0 … ``seeds`` - 1; a baseline only once each.
+        """Run the network in each view, under the firing seeds 0 … ``seeds`` - 1, or once where none matters.
 
         The first view fires by the seed as it is, every other one by ``derive_seed(seed, view)``, so that
         the views of a picture do not fire alike.
@@ -155,7 +160,7 @@ class TrainedModel:
         runs = [
             self._run(symmetry(inputs, view).contiguous(), ids, derive_seed(seed, view) if view else seed)
             for view in range(self.views)
-            for seed in range(seeds if self.draws else 1)
+            for seed in self.firing_seeds(seeds)
         ]
         return Observation(
             logits=np.stack([_array(logits) for logits, _, _ in runs]),

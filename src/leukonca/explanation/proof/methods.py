@@ -65,19 +65,18 @@ def methods_of(model: TrainedModel, seeds: int, others: int) -> list[Method]:
     Args:
         model: The model.
         seeds: Firing seeds that relevance averages.
-        others: Firing seeds that the other methods average; a network that does not fire takes 1.
+        others: Firing seeds that the other methods average; where none matters they take 1.
     """
     found: list[Method] = []
+    others = len(model.firing_seeds(others))
     if isinstance(model.network, CellClassifier):
         if model.network.architecture.head != "conv":
             found.append(Method("relevance", _relevance(seeds, "reference"), {"seeds": seeds}))
             found.append(Method("epsilon", _relevance(others, "epsilon"), {"seeds": others}, slow=True))
-    else:
-        others = 1
-        if convolutions(model.network):
-            found.append(
-                Method("grad_cam", lambda *cells, first_seed=0: {"map": grad_cam(*cells)}, {"layer": "last"})
-            )
+    elif convolutions(model.network):
+        found.append(
+            Method("grad_cam", lambda *cells, first_seed=0: {"map": grad_cam(*cells)}, {"layer": "last"})
+        )
     average = {"seeds": others}
 
     def plain(method: Callable[..., Tensor], **options: int) -> Callable[..., dict[str, Tensor]]:
