@@ -75,7 +75,7 @@ def measure(
             np.concatenate(
                 [answers(model, (cells[0][part], cells[1][part]), looks, seed) for part in parts], axis=1
             )
-            for seed in tqdm(range(seeds), desc="seeds")
+            for seed in tqdm(model.firing_seeds(seeds), desc="seeds")
         ]
     )
     full = found[:, -1].mean(axis=0).argmax(axis=1)
@@ -136,7 +136,7 @@ def main() -> None:
         "model": loaded.name,
         "cells": len(truth),
         "notes": list(chosen.notes),
-        "seeds": options.seeds,
+        "seeds": len(model.firing_seeds(options.seeds)),
         "looked_at_steps": looks,
         "rows": measure(model, cells, truth, options.seeds),
     }

@@ -163,7 +163,7 @@ def main() -> None:
         "model": loaded.name,
         "machine": machine(),
         "calibrated": "with the model" if was_calibrated else "here, on its validation cells",
-        "firing_seeds": FIRING_SEEDS,
+        "firing_seeds": len(model.firing_seeds(FIRING_SEEDS)),
         "foreign_below": FOREIGN_SHARE,
         "home": figures,
         "away": {},

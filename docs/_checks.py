@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from _tables import table
+from _tables import measured, table
 
 from leukonca.explanation.proof.methods import TITLES
 
 __all__ = ["faithfulness", "localisation"]
-
-_FILE = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "explain-check.json"
-_NOTHING = "No such measurement is kept in the repository yet."
-
-
-def _parts() -> dict[str, Any]:
-    return json.loads(_FILE.read_text(encoding="utf-8"))["parts"] if _FILE.is_file() else {}
 
 
 def _said(figure: dict[str, Any]) -> str:
@@ -26,9 +17,7 @@ def _said(figure: dict[str, Any]) -> str:
 
 def faithfulness() -> str:
     """Areas of deletion and insertion of every method."""
-    found = _parts().get("faithfulness", {})
-    if "by_patch" not in found:
-        return _NOTHING
+    found = measured("explain-check")["parts"]["faithfulness"]
     sides = sorted(found["by_patch"], key=int)
     ways = [(side, way) for side in sides for way in ("deletion", "insertion")]
     methods = found["by_patch"][sides[0]]["deletion"]["probability"]
@@ -46,10 +35,8 @@ def faithfulness() -> str:
 
 def localisation() -> str:
     """Shares of the positive relevance on the masks, and how well outlines agree with them."""
-    parts = _parts()
-    shares = parts.get("localisation", {}).get("sets", {})
-    if not shares:
-        return _NOTHING
+    parts = measured("explain-check")["parts"]
+    shares = parts["localisation"]["sets"]
     rows = [
         (
             f"{name}, {part}",

@@ -6,15 +6,14 @@ Run as a program, it brings the README's tables up to date: what stands between 
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from _tables import table
+from _tables import all_measured, measured, table
 
 from leukonca.learning.shapes import BASELINES
 from leukonca.nca.architecture import PRESETS
@@ -31,18 +30,15 @@ __all__ = [
     "kept",
     "laboratories",
     "mean_away",
-    "measured",
     "orientations",
     "readme",
     "reduced",
+    "rules",
     "shipped",
     "thirteen_classes",
 ]
 
-_RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
-_FOLDER = _RESULTS / "experiments"
 AWAY = {"bccd": "BCCD", "bcisc": "BCISC", "zheng1": "Zheng 1"}
-_NOTHING = "No such experiment is kept in the repository yet."
 # Accuracies in per cent of others, from their publications.
 _PUBLISHED_EIGHT = (
     ("VGG-16", "98.20"),
@@ -59,14 +55,7 @@ _PUBLISHED_THIRTEEN = (
 
 def kept(prefix: str = "") -> dict[str, dict[str, Any]]:
     """Return the experiments whose names begin with ``prefix``."""
-    files = sorted(_FOLDER.glob(f"{prefix}*.json"))
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-
-
-def measured(name: str) -> dict[str, Any]:
-    """Return what a measurement of its own left, by the name of its file under ``benchmarks/results``."""
-    found: dict[str, Any] = json.loads((_RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+    return all_measured(f"experiments/{prefix}*.json")
 
 
 def _said(figure: list[float | None], scale: float = 1.0, digits: int = 3) -> str:
@@ -93,30 +82,18 @@ def _training(result: dict[str, Any]) -> str:
 
 def eight_classes() -> str:
     """Accuracy at home in the eight-class use."""
-    results = kept("eight-") | kept("teacher-")
-    if not results:
-        return _NOTHING
-    rows = [
-        (
-            f"`{name}`",
-            f"{result['parameters']:,}",
-            f"{result['home']['n']:,}",
-            _said(result["home"]["accuracy"], 100, 2),
-            _said(result["home"]["macro_f1"]),
-        )
-        for name, result in results.items()
-    ]
-    rows += [
+    published = [
         (f"{name}, published, BloodMNIST 64 px", "", "3,421", value, "") for name, value in _PUBLISHED_EIGHT
     ]
-    return table(("model", "parameters", "held-out cells", "accuracy, %", "macro-F1"), rows)
+    return _home_table(kept("eight-") | kept("teacher-"), published)
 
 
 def thirteen_classes() -> str:
     """Accuracy at home in the thirteen-class use, fold by fold."""
-    results = kept("thirteen-")
-    if not results:
-        return _NOTHING
+    return _home_table(kept("thirteen-"), [(name, "", "", value, "") for name, value in _PUBLISHED_THIRTEEN])
+
+
+def _home_table(results: Mapping[str, dict[str, Any]], published: Iterable[tuple[str, ...]]) -> str:
     rows = [
         (
             f"`{name}`",
@@ -127,8 +104,7 @@ def thirteen_classes() -> str:
         )
         for name, result in results.items()
     ]
-    rows += [(name, "", "", value, "") for name, value in _PUBLISHED_THIRTEEN]
-    return table(("model", "parameters", "held-out cells", "accuracy, %", "macro-F1"), rows)
+    return table(("model", "parameters", "held-out cells", "accuracy, %", "macro-F1"), [*rows, *published])
 
 
 def laboratories() -> str:
@@ -156,8 +132,8 @@ def _cells_per_second(result: dict[str, Any]) -> float | None:
     """Inference in the precision that suits the network, on the machine that measured most networks."""
     preset = result["settings"]["preset"]
     size = result["settings"]["change"].get("size") or (PRESETS[preset].size if preset in PRESETS else 64)
-    benches = [measured(file.stem) for file in _RESULTS.glob("bench*.json")]
-    rows = max((found["parts"].get("networks", []) for found in benches), key=len, default=[])
+    benches = all_measured("bench*.json").values()
+    rows = max((found["parts"].get("networks", []) for found in benches), key=len)
     names = (preset, f"{preset} (fused)")
     speeds = [
         row["cells_per_second"]
@@ -185,8 +161,6 @@ def _away_table(results: Iterable[dict[str, Any]], *, speed: bool = False) -> st
                 *([_rate(_cells_per_second(result))] if speed else []),
             )
         )
-    if not rows:
-        return _NOTHING
     head = ["model", "parameters", "trained on", "home accuracy", *AWAY.values(), "mean away"]
     return table([*head, "cells/s"] if speed else head, rows)
 
@@ -197,14 +171,17 @@ def _rate(cells: float | None) -> str:
 
 def ablations() -> str:
     """What each part of the robust recipe is worth."""
-    results = kept("ablation-")
-    return _away_table(results.values()) if results else _NOTHING
+    return _away_table(kept("ablation-").values())
+
+
+def rules() -> str:
+    """How many sites fire at how many steps, and how wide the rule is."""
+    return _away_table(kept("rule-").values())
 
 
 def few_labels() -> str:
     """The recipe with few training cells."""
-    results = kept("labels-")
-    return _away_table(results.values()) if results else _NOTHING
+    return _away_table(kept("labels-").values())
 
 
 def adaptation() -> str:
@@ -295,12 +272,9 @@ def shipped() -> str:
         ("acevedo20-tiny", "eight-tiny", 8),
         ("acevedo20-base-thirteen", "thirteen-base-0", 10),
     )
-    rows = []
+    rows, results = [], kept()
     for model, experiment, types in models:
-        file = _FOLDER / f"{experiment}.json"
-        if not file.is_file():
-            continue
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = results[experiment]
         rows.append(
             (
                 f"`{model}`",

@@ -92,6 +92,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "baselines": _experiments.baselines,
     "reduced": _experiments.reduced,
     "ablations": _experiments.ablations,
+    "rules": _experiments.rules,
     "adaptation": _experiments.adaptation,
     "orientations": _experiments.orientations,
     "expected": _experiments.expected,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from _experiments import AWAY, kept, mean_away, measured
+from _experiments import AWAY, kept, mean_away
+from _tables import measured
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter

@@ -10,7 +10,17 @@ from typing import Any
 from leukonca.cells.source import known_sources
 from leukonca.vocabulary import CELL_TYPES, CLASS_SETS
 
-__all__ = ["bench", "cell_types", "class_sets", "image_sets", "settling", "table", "training_runs"]
+__all__ = [
+    "all_measured",
+    "bench",
+    "cell_types",
+    "class_sets",
+    "image_sets",
+    "measured",
+    "settling",
+    "table",
+    "training_runs",
+]
 
 _RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
@@ -82,9 +92,15 @@ def image_sets() -> str:
     return "\n\n".join(parts)
 
 
-def _measured(name: str) -> dict[str, Any] | None:
-    file = _RESULTS / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+def measured(name: str) -> dict[str, Any]:
+    """Return what a measurement of its own left, by the name of its file under ``benchmarks/results``."""
+    return all_measured(f"{name}.json")[name]
+
+
+def all_measured(pattern: str) -> dict[str, dict[str, Any]]:
+    """Return the content of the files under ``benchmarks/results`` that match a pattern, by their names."""
+    files = sorted(_RESULTS.glob(pattern))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def _entry(value: Any) -> str:
@@ -111,10 +127,8 @@ _PARTS = {
 
 
 def bench() -> str:
-    """What ``leukonca bench`` measured, machine by machine, or that nothing has been measured yet."""
-    kept = [_measured(file.stem) for file in sorted(_RESULTS.glob("bench*.json"))]
-    measured = [_bench_of(found) for found in kept if found is not None]
-    return "\n\n".join(measured) or "No measurement by `leukonca bench` is kept in the repository yet."
+    """What ``leukonca bench`` measured, machine by machine."""
+    return "\n\n".join(_bench_of(found) for found in all_measured("bench*.json").values())
 
 
 def _bench_of(found: dict[str, Any]) -> str:
@@ -126,24 +140,18 @@ def _bench_of(found: dict[str, Any]) -> str:
 
 
 def settling() -> str:
-    """What stopping early costs, or that nothing has been measured yet."""
-    found = _measured("settling")
-    if found is None:
-        return "No measurement of stopping early is kept in the repository yet."
+    """What stopping early costs."""
+    found = measured("settling")
     rows = [{**row, "tolerance": row["tolerance"] or "none: all steps"} for row in found["rows"]]
     return (
         f"{_rows(rows)}\n\nOn {found['cells']:,} held-out cells with `{found['model']}`, "
-        f"{found['seeds']} firing seeds. Measured on: {_machine(found['machine'])}."
+        f"firing seeds: {found['seeds']}. Measured on: {_machine(found['machine'])}."
     )
 
 
 def training_runs() -> str:
     """The whole trainings of which ``benchmarks/collect.py`` kept the figures."""
-    files = sorted(_RESULTS.glob("*.json"))
-    kept = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-    runs = {name: run for name, run in kept.items() if "test" in run}
-    if not runs:
-        return "No measurement of whole trainings is kept in the repository yet."
+    runs = {name: run for name, run in all_measured("*.json").items() if "test" in run}
     return "\n\n".join(_training_run(name, run) for name, run in runs.items())
 
 

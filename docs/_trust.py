@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from _tables import table
+from _tables import all_measured, table
 
 __all__ = ["foreign_pictures", "promises"]
 
-_RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
-_NOTHING = "No such measurement is kept in the repository yet."
 _KINDS = {
     "corners": "red cells, enlarged: corners of pictures",
     "even": "fields of one colour",
@@ -30,13 +26,13 @@ _KINDS = {
 
 
 def _kept() -> dict[str, dict[str, Any]]:
-    files = sorted(_RESULTS.glob("trust-*.json"))
-    return {file.stem.removeprefix("trust-"): json.loads(file.read_text("utf-8")) for file in files}
+    found = all_measured("trust-*.json")
+    return {name.removeprefix("trust-"): content for name, content in found.items()}
 
 
 def promises() -> str:
     """Calibration, coverage and review at home and away, a table for each model."""
-    return "\n\n".join(_promises(name, found) for name, found in _kept().items()) or _NOTHING
+    return "\n\n".join(_promises(name, found) for name, found in _kept().items())
 
 
 def _promises(name: str, found: dict[str, Any]) -> str:
@@ -66,7 +62,7 @@ def _promises(name: str, found: dict[str, Any]) -> str:
 
 def foreign_pictures() -> str:
     """AUROC and share flagged of each kind of picture that holds no cell, a table for each model."""
-    return "\n\n".join(_foreign(name, found) for name, found in _kept().items()) or _NOTHING
+    return "\n\n".join(_foreign(name, found) for name, found in _kept().items())
 
 
 def _foreign(name: str, found: dict[str, Any]) -> str:
