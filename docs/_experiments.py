@@ -239,8 +239,9 @@ def expected() -> str:
         for shares in ("training", "blood"):
             away = [row["away"][name][shares]["macro_f1"] for name in AWAY]
             mean = fmean(figure[0] for figure in away)
-            rows.append((f"`{row['model']}`", shares, *map(_said, away), f"**{mean:.3f}**"))
-    return table(("model", "expects", *AWAY.values(), "mean away"), rows)
+            views = str(row["views"])
+            rows.append((f"`{row['model']}`", views, shares, *map(_said, away), f"**{mean:.3f}**"))
+    return table(("model", "views", "expects", *AWAY.values(), "mean away"), rows)
 
 
 def corruptions() -> str:

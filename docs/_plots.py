@@ -70,7 +70,8 @@ def _shift(rows: list[dict[str, Any]]) -> Figure:
             axes.plot((low, high), (y, y), color=colour, linewidth=1.4, alpha=0.6)
             label = place if height == 0 else None
             axes.plot(value, y, _MARKERS[number], color=colour, markersize=5, label=label)
-        axes.plot(row["mean"], height, "|", color=_INK, markersize=22, label=None if height else "mean away")
+        axes.plot(row["mean"], height, "|", color=_INK, markersize=22)
+    axes.plot([], [], "|", color=_INK, markersize=9, label="mean away")  # as high as a line of the legend
     names = [f"{row['name']}\n{row['parameters']:,} parameters, {row['epochs']} epochs" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=7)
     axes.set_xlim(0, 1)
@@ -119,6 +120,7 @@ def _corruptions(models: list[dict[str, Any]]) -> Figure:
         axes.grid(color=_FAINT, linewidth=0.6)
     axes.set_ylim(0, 0.7)
     figure.axes[len(_KINDS)].axis("off")
+    figure.axes[len(_KINDS) - 4].tick_params(labelbottom=True)  # there is none below it
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(models), frameon=False, fontsize=8)
     figure.supxlabel("severity (0: as they are)", fontsize=8, color=_QUIET)
