@@ -172,7 +172,9 @@ def _facts(explainer: Explainer, name: str) -> Mapping[str, str]:
     model, found = explainer.model, {}
     found["Model"] = f"{name}, {explainer.network.parameter_count:,} parameters, {model.steps} steps"
     found["Fingerprint of the model"] = fingerprint(model)
-    found["Relevance"] = f"{_METHOD}, averaged over {explainer.seeds} firing seeds"
+    # What a seed always draws are the halves of the picture that relevance is averaged over.
+    seeds = "firing seeds" if model.draws else "seeds"
+    found["Relevance"] = f"{_METHOD}, averaged over {explainer.seeds} {seeds}"
     if explainer.morphology:
         cells = explainer.morphology.provenance.get("training_cells")
         found["Words"] = f"linear probes{f', fitted on {cells:,} described cells' if cells else ''}"

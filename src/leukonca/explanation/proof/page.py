@@ -57,8 +57,8 @@ def _context(result: Mapping[str, Any]) -> dict[str, Any]:
             "Model": f"{result['model']}, {result['parameters']:,} parameters",
             "Framing": result["framing"],
             "Data": ", ".join(result["data"]),
-            "Firing seeds": f"{result['sizes']['seeds']} for relevance, "
-            f"{result['sizes']['other_seeds']} for the other methods, 1 for a curve",
+            "Seeds": f"{result['sizes']['seeds']} for relevance, {result['sizes']['other_seeds']} for other "
+            "methods where sites fire by chance, 1 for a curve",
             "Intervals": f"95 % percentile bootstrap over cells, {result['sizes']['resamples']:,} draws; "
             "whole slides or patients where they are known",
             "leukonca": f"{result['machine']['leukonca']}, engine {result['machine']['engine']}",
@@ -136,7 +136,7 @@ def _sanity(found: Mapping[str, Any]) -> dict[str, Any]:
         for place, name in enumerate(shuffled)
     }
     if OTHER_SEEDS in found["variants"]:
-        titles[OTHER_SEEDS] = "other firing seeds"
+        titles[OTHER_SEEDS] = "other seeds"
     # Of a network with many parts the last and the first say enough.
     if len(titles) > 6:
         kept = [*list(titles)[:2], *list(titles)[-3:]]
