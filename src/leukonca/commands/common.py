@@ -28,6 +28,7 @@ __all__ = [
     "add_views",
     "headline",
     "require_file",
+    "require_folder",
     "settings_of",
     "shows_progress",
 ]
@@ -149,6 +150,18 @@ def require_file(flag: str, file: Path) -> None:
         require_writable(file.parent)
     except DataError as error:
         raise SettingError(f"{flag} {file}: {error}") from None
+
+
+def require_folder(flag: str, folder: str) -> None:
+    """Find out before the work whether its results can be written into ``folder``; a missing one is made.
+
+    Raises:
+        SettingError: They cannot; the message says why.
+    """
+    try:
+        require_writable(folder)
+    except DataError as error:
+        raise SettingError(f"{flag} {error}") from None
 
 
 def headline(metrics: Metrics) -> str:

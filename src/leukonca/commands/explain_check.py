@@ -8,9 +8,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_data, add_model, add_progress, shows_progress
-from leukonca.errors import DataError, SettingError
-from leukonca.writing import require_writable
+from leukonca.commands.common import add_data, add_model, add_progress, require_folder, shows_progress
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -49,10 +47,7 @@ def parser() -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Run the command."""
-    try:
-        require_writable(args.out)
-    except DataError as error:
-        raise SettingError(f"--out {error}") from None
+    require_folder("--out", args.out)
     from leukonca import api
     from leukonca.explanation.proof.check import Check, check
     from leukonca.explanation.proof.page import FIGURES, PAGE, write_check

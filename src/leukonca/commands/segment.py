@@ -8,9 +8,7 @@ from typing import Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from leukonca.commands.common import add_progress, shows_progress
-from leukonca.errors import DataError, SettingError
-from leukonca.writing import require_writable
+from leukonca.commands.common import add_progress, require_folder, shows_progress
 
 __all__ = ["HELP", "parser", "run"]
 
@@ -37,10 +35,7 @@ def parser() -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Run the command; 1 where some pictures could not be read."""
-    try:
-        require_writable(args.out)
-    except DataError as error:
-        raise SettingError(f"--out {error}") from None
+    require_folder("--out", args.out)
     from leukonca import api
     from leukonca.explanation.segmented import SegmentedFolder, segment_files
 
