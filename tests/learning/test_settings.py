@@ -26,6 +26,8 @@ WRONG = [
     ("focal_gamma", math.inf, "at least 0"),
     ("consistency", -1.0, "at least 0"),
     ("consistency", math.inf, "at least 0"),
+    ("restraint", -0.1, "at least 0"),
+    ("restraint", math.inf, "at least 0"),
     ("vary_steps", 1.0, "in [0, 1)"),
     ("vary_steps", math.nan, "in [0, 1)"),
     ("vary_firing", -0.1, "in [0, 1)"),
@@ -94,6 +96,7 @@ def test_every_setting_is_documented() -> None:
         ({"consistency": 1.0, "loss": "bce"}, "consistency=1.0 must be 0 with loss='bce'"),
         ({"vary_steps": 0.5, "preset": "resnet18"}, "vary_steps=0.5 must be 0 with the baseline resnet18"),
         ({"vary_firing": 0.5, "preset": "resnet18"}, "vary_firing=0.5 must be 0 with the baseline resnet18"),
+        ({"restraint": 0.1, "preset": "resnet18"}, "restraint=0.1 must be 0 with the baseline resnet18"),
         (
             {"optimizer": "muon", "preset": "resnet18"},
             "optimizer='muon' must be adam or adamw with the baseline resnet18",

@@ -333,6 +333,22 @@ def test_alike_versions_agree() -> None:
     assert step_of(**changes, consistency=9.0)[0] == pytest.approx(step_of(**changes)[0], rel=1e-6)
 
 
+def test_restraint_weighs_the_size_of_the_last_state() -> None:
+    plain, (only,) = step_of(augmentation="laboratories")
+    loss, asked = step_of(augmentation="laboratories", restraint=0.5)
+    assert not asked  # the network is asked for its state as well
+    task, _ = make(micro(batch=20))
+    with torch.no_grad():
+        torch.nn.init.normal_(
+            task.network.rule.update_weight, std=0.3, generator=torch.Generator().manual_seed(1)
+        )
+        inputs, images, seed = only["arguments"]
+        state = task.network.rollout(inputs, images, seed=seed).state
+    grown = state[:, task.network.architecture.inputs :].double().square().mean()
+    assert grown > 0.01
+    assert loss == pytest.approx(plain + 0.5 * float(torch.log1p(grown)), rel=1e-5)
+
+
 def test_steps_and_firing_vary_about_those_of_the_architecture() -> None:
     task, _ = make(micro(change=replace(micro().change, steps=12), vary_steps=0.25, vary_firing=0.5))
     drawn = [task._varied_rollout(seed) for seed in range(400)]

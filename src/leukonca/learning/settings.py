@@ -65,6 +65,8 @@ class Settings:
         distill_temperature: What logits are divided by when answers are compared, above 0.
         consistency: Weight of the disagreement between the answers to two versions of each cell, varied
             independently; 0: there is one version. Doubles the time.
+        restraint: Weight of how far the state has grown (:func:`leukonca.learning.restraint.growth`), of an
+            automaton only; 0: nothing restrains it.
         start: Start weights of the rule's last layer: ``random`` like those of all layers; ``still`` (the
             paper): zero, so that an untrained automaton leaves its state alone.
         pooled_norm: ``batch``: in training, the pooled channels are normalised over the batch before an
@@ -110,6 +112,7 @@ class Settings:
     distill: float = 0.5
     distill_temperature: float = 2.0
     consistency: float = 0.0
+    restraint: float = 0.0
     start: Literal["random", "still"] = "random"
     pooled_norm: Literal["batch", "none"] = "batch"
     vary_steps: float = 0.0
@@ -159,10 +162,12 @@ class Settings:
         require("distill_temperature", 0 < self.distill_temperature < float("inf"), "above 0")
         require("consistency", 0 <= self.consistency < float("inf"), "at least 0")
         require("consistency", not self.consistency or self.loss != "bce", "0 with loss='bce'")
+        require("restraint", 0 <= self.restraint < float("inf"), "at least 0")
         for name in ("vary_steps", "vary_firing"):
-            share = getattr(self, name)
-            require(name, 0 <= share < 1, "in [0, 1)")
-            require(name, not share or self.preset not in BASELINES, f"0 with the baseline {self.preset}")
+            require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        for name in ("vary_steps", "vary_firing", "restraint"):
+            off = not getattr(self, name) or self.preset not in BASELINES
+            require(name, off, f"0 with the baseline {self.preset}")
         with_rule = self.preset not in BASELINES
         other = f"adam or adamw with the baseline {self.preset}"
         require("optimizer", self.optimizer != "muon" or with_rule, other)
@@ -258,6 +263,7 @@ _REAL: Final = frozenset(
         "distill",
         "distill_temperature",
         "consistency",
+        "restraint",
         "vary_steps",
         "vary_firing",
         "learning_rate",

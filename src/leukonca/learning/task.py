@@ -23,6 +23,7 @@ from leukonca.learning.geometry import centre_crop
 from leukonca.learning.losses import Loss
 from leukonca.learning.networks import Network
 from leukonca.learning.optimizers import make_optimizer
+from leukonca.learning.restraint import growth
 from leukonca.learning.settings import Settings
 from leukonca.learning.statistics import InputStatistics, normalise
 from leukonca.nca.classifier import CellClassifier
@@ -125,13 +126,21 @@ class ClassificationTask(LightningModule):
         )
         inputs = normalise(pictures, self.settings.normalisation, self.statistics)
         firing = derive_seed(seed, epoch, number)
-        logits: Tensor = self.network(inputs, batch.images, firing, **self._varied_rollout(firing))
+        logits, penalty = self._answer(inputs, batch.images, firing)
         loss: Tensor = self.loss(logits, batch.labels)
         if self.teachers is not None:
             answer = self.teachers.answer(pictures, batch.images, firing)
             learnt = distance(logits, answer, self.teachers.temperature)
             loss = torch.lerp(loss, learnt, self.settings.distill)
-        return loss, logits
+        return loss + penalty, logits
+
+    def _answer(self, inputs: Tensor, images: Tensor, seed: int) -> tuple[Tensor, Tensor | float]:
+        """Return the network's logits, and what the size of its state adds to the loss."""
+        network, restraint, varied = self.network, self.settings.restraint, self._varied_rollout(seed)
+        if not restraint or not isinstance(network, CellClassifier):
+            return network(inputs, images, seed, **varied), 0.0
+        run = network.rollout(inputs, images, seed=seed, **varied)
+        return run.logits, restraint * growth(run.state, network.architecture.inputs)
 
     def _varied_rollout(self, seed: int) -> dict[str, Any]:
         """Return the number of steps and the firing probability of a rollout, where they vary."""

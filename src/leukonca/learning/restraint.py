@@ -1,0 +1,24 @@
+"""What keeps the state of an automaton from growing without end in training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["growth"]
+
+
+def growth(state: Tensor, fixed: int) -> Tensor:
+    """Return log(1 + mean square) of the channels that the rule has grown, a number of at least 0.
+
+    Where the pooled channels are normalised, nothing in the answer depends on the size of the state: a rule
+    may multiply it at each step. Then the last step alone decides, earlier ones cannot be shown beside it,
+    and float32 cannot undo the steps. The logarithm weighs each doubling alike, and it is doublings that such
+    growth is made of. The overflow loss of E. Niklasson et al. (Self-organising textures, Distill 2021) is
+    the same idea with a fixed bound.
+
+    Args:
+        state: After the last step, [B, C, rows, columns].
+        fixed: How many leading channels hold the picture.
+    """
+    return torch.log1p(state[:, fixed:].float().square().mean())
