@@ -62,6 +62,9 @@ class Experiment:
     away: tuple[str, ...] = field(default=tuple(AWAY))
 
 
+# Every site fires at every step: half the steps do as many updates. And a wider rule.
+EVERY_SITE = ArchitectureChanges(channels=64, hidden=192, steps=8, firing=1.0)
+
 # The longest that time allowed, with the optimizer that needs fewer steps; the baselines' is AdamW.
 LONG: dict[str, Any] = {"optimizer": "muon", "epochs": 48}
 
@@ -76,7 +79,16 @@ def experiments() -> dict[str, Experiment]:
     """All experiments by name."""
     known = {
         "eight-home": Experiment("base, eight classes, for one laboratory", AT_HOME),
+        "eight-home-long": Experiment(
+            "for one laboratory, every site fires",
+            replace(AT_HOME, optimizer="muon", epochs=40, change=EVERY_SITE),
+        ),
         "eight-base": Experiment("base, eight classes", replace(ROBUST, **LONG)),
+        "eight-every": Experiment("every site fires", replace(ROBUST, **LONG, change=EVERY_SITE)),
+        "eight-every-restrained": Experiment(
+            "every site fires, and the state is kept small",
+            replace(ROBUST, optimizer="muon", epochs=28, change=EVERY_SITE, restraint=0.01),
+        ),
         "eight-base-twenty": Experiment("base, 20 epochs with AdamW", ROBUST),
         "eight-tiny": Experiment("tiny, eight classes", replace(ROBUST, preset="tiny", epochs=30)),
     }
@@ -84,6 +96,9 @@ def experiments() -> dict[str, Experiment]:
         settings = replace(ROBUST, folds=5, fold=fold)
         long = replace(settings, **LONG)
         known[f"thirteen-base-{fold}"] = Experiment(f"base, fold {fold} of 5", long, THIRTEEN)
+        known[f"thirteen-every-{fold}"] = Experiment(
+            f"every site fires, fold {fold} of 5", replace(long, change=EVERY_SITE), THIRTEEN
+        )
         known[f"thirteen-base-{fold}-twenty"] = Experiment(
             f"base, fold {fold}, 20 epochs with AdamW", settings, THIRTEEN
         )
@@ -126,6 +141,10 @@ def experiments() -> dict[str, Experiment]:
     few = replace(ROBUST, **BEFORE, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
     for name, changes in ABLATIONS.items():
         known[f"ablation-{name}"] = Experiment(f"ablation: {name}", replace(few, **changes))
+    # Which sites fire, at equal work, and how wide the rule is.
+    medium = replace(ROBUST, optimizer="muon", limit_per_class=RULE_CELLS, epochs=RULE_EPOCHS)
+    for name, change in RULES.items():
+        known[f"rule-{name}"] = Experiment(f"rule: {name}", replace(medium, change=change))
     for cells in (10, 50, 250):
         # As many steps for all: what is few is the cells, not the training.
         epochs = round(ABLATION_EPOCHS * ABLATION_CELLS / cells)
@@ -137,6 +156,13 @@ def experiments() -> dict[str, Experiment]:
 BASELINE_EPOCHS = 10
 REDUCED_CELLS, FEW_CELLS = 250, 50
 RUNS = "runs/experiments"
+RULE_CELLS, RULE_EPOCHS = 500, 16
+RULES = {
+    "half-16": ArchitectureChanges(),
+    "every-8": ArchitectureChanges(firing=1.0, steps=8),
+    "half-16-wide": ArchitectureChanges(channels=64, hidden=256),
+    "every-8-wide": ArchitectureChanges(channels=64, hidden=256, firing=1.0, steps=8),
+}
 ABLATION_CELLS, ABLATION_EPOCHS = 400, 14
 ABLATIONS: dict[str, dict[str, Any]] = {
     "all": {},
