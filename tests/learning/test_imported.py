@@ -82,7 +82,7 @@ def test_the_file_that_is_written_names_cells_as_the_paper_does(
     found = model.classify(cell)
     np.testing.assert_allclose(found.probabilities[0], scores / scores.sum(), rtol=0, atol=1e-5)
     assert found.labels == [PUBLISHED_CLASSES[int(expected.argmax())]]
-    assert found.spread.tolist() == [0.0]
+    assert np.isnan(found.spread).all()  # every site fires: there is one run
 
 
 def test_what_the_model_says_of_itself(checkpoint: Path, tmp_path: Path) -> None:
