@@ -65,7 +65,7 @@ def seconds(model: TrainedModel, cells: Cells, settling: Settling | None) -> flo
 
 
 def measure(
-    model: TrainedModel, cells: Cells, truth: npt.NDArray[np.int64], seeds: int
+    model: TrainedModel, cells: Cells, truth: npt.NDArray[np.int64], seeds: range
 ) -> list[dict[str, Any]]:
     steps = model.network.architecture.steps
     looks = Settling(0).looks(steps)
@@ -75,7 +75,7 @@ def measure(
             np.concatenate(
                 [answers(model, (cells[0][part], cells[1][part]), looks, seed) for part in parts], axis=1
             )
-            for seed in tqdm(model.firing_seeds(seeds), desc="seeds")
+            for seed in tqdm(seeds, desc="seeds")
         ]
     )
     full = found[:, -1].mean(axis=0).argmax(axis=1)
@@ -130,15 +130,16 @@ def main() -> None:
     cells = pictures, np.array([image_id(content) for _, content, _ in read], dtype=np.int64)
     truth = np.array([model.classes.index(label) for label in frame["label"]])
     looks = Settling(0).looks(model.network.architecture.steps)
+    seeds = model.firing_seeds(options.seeds)
     note = {
         "command": f"python benchmarks/settling.py {options.model} --data … --seeds {options.seeds}",
         "machine": machine(),
         "model": loaded.name,
         "cells": len(truth),
         "notes": list(chosen.notes),
-        "seeds": len(model.firing_seeds(options.seeds)),
+        "seeds": len(seeds),
         "looked_at_steps": looks,
-        "rows": measure(model, cells, truth, options.seeds),
+        "rows": measure(model, cells, truth, seeds),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

@@ -93,8 +93,9 @@ def image_sets() -> str:
 
 
 def measured(name: str) -> dict[str, Any]:
-    """Return what a measurement of its own left, by the name of its file under ``benchmarks/results``."""
-    return all_measured(f"{name}.json")[name]
+    """Return what a measurement left, by the path of its file under ``benchmarks/results`` without ending."""
+    found: dict[str, Any] = json.loads((_RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
 
 
 def all_measured(pattern: str) -> dict[str, dict[str, Any]]:

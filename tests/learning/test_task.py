@@ -298,13 +298,19 @@ def test_a_step_depends_on_its_place_in_the_run(tmp_path: Path) -> None:
         assert not torch.equal(task.training_step(batch, 1), first)
 
 
-def step_of(**changes: Any) -> tuple[float, list[dict[str, Any]]]:
-    """The loss of the first training step, and what the network was asked for."""
+def stirred(**changes: Any) -> tuple[ClassificationTask, CellsModule]:
+    """A task whose rule changes the state, the same each time, and its data."""
     task, data = make(micro(batch=20, **changes))
     with torch.no_grad():
         torch.nn.init.normal_(
             task.network.rule.update_weight, std=0.3, generator=torch.Generator().manual_seed(1)
         )
+    return task, data
+
+
+def step_of(**changes: Any) -> tuple[float, list[dict[str, Any]]]:
+    """The loss of the first training step, and what the network was asked for."""
+    task, data = stirred(**changes)
     task.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     asked: list[dict[str, Any]] = []
 
@@ -337,14 +343,10 @@ def test_restraint_weighs_the_size_of_the_last_state() -> None:
     plain, (only,) = step_of(augmentation="laboratories")
     loss, asked = step_of(augmentation="laboratories", restraint=0.5)
     assert not asked  # the network is asked for its state as well
-    task, _ = make(micro(batch=20))
+    network, (inputs, images, seed) = stirred()[0].network, only["arguments"]
     with torch.no_grad():
-        torch.nn.init.normal_(
-            task.network.rule.update_weight, std=0.3, generator=torch.Generator().manual_seed(1)
-        )
-        inputs, images, seed = only["arguments"]
-        state = task.network.rollout(inputs, images, seed=seed).state
-    grown = state[:, task.network.architecture.inputs :].double().square().mean()
+        state = network.rollout(inputs, images, seed=seed).state
+    grown = state[:, network.architecture.inputs :].double().square().mean()
     assert grown > 0.01
     assert loss == pytest.approx(plain + 0.5 * float(torch.log1p(grown)), rel=1e-5)
 

@@ -165,10 +165,9 @@ class Settings:
         require("restraint", 0 <= self.restraint < float("inf"), "at least 0")
         for name in ("vary_steps", "vary_firing"):
             require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        for name in ("vary_steps", "vary_firing", "restraint"):
-            off = not getattr(self, name) or self.preset not in BASELINES
-            require(name, off, f"0 with the baseline {self.preset}")
         with_rule = self.preset not in BASELINES
+        for name in ("vary_steps", "vary_firing", "restraint"):
+            require(name, with_rule or not getattr(self, name), f"0 with the baseline {self.preset}")
         other = f"adam or adamw with the baseline {self.preset}"
         require("optimizer", self.optimizer != "muon" or with_rule, other)
         require("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)")

@@ -32,6 +32,7 @@ def _methods(bench: Bench) -> list[Method]:
 def _variants(bench: Bench) -> list[tuple[str, nn.Module, int]]:
     """Name, network and first firing seed."""
     found = [(part, network, 0) for part, network in randomised(bench.model.network)]
+    # Where every site fires, seeds still draw the halves that relevance averages over.
     return [*found, (OTHER_SEEDS, bench.model.network, _FIRST_OTHER_SEED)] if bench.model.steps else found
 
 
