@@ -164,6 +164,7 @@ def main() -> None:
         "machine": machine(),
         "calibrated": "with the model" if was_calibrated else "here, on its validation cells",
         "firing_seeds": len(model.firing_seeds(FIRING_SEEDS)),
+        "views": model.views,
         "foreign_below": FOREIGN_SHARE,
         "home": figures,
         "away": {},

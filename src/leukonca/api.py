@@ -97,18 +97,19 @@ class Model:
         settling = None if tolerance is None else Settling(tolerance)
         return replace(self, trained=self.trained.with_settling(settling))
 
-    def views(self, views: int) -> Model:
+    def views(self, views: int | None) -> Model:
         """Return the same model, which sees every picture in several orientations and averages.
 
         Its trust should be fitted for them; :meth:`calibrate` does so with the views of the model.
 
         Args:
-            views: 1 (as it is) to 8; see :meth:`leukonca.learning.trained.TrainedModel.with_views`.
+            views: 1 (as it is) to 8; see :meth:`leukonca.learning.trained.TrainedModel.with_views`. ``None``:
+                as many as before.
 
         Raises:
             SettingError: ``views`` is out of this range.
         """
-        return replace(self, trained=self.trained.with_views(views))
+        return self if views is None else replace(self, trained=self.trained.with_views(views))
 
     def classify(
         self,

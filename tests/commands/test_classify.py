@@ -230,12 +230,13 @@ def test_coverage_and_foreign_pictures_go_into_table_and_counts(
     paths, out, file = runs.paths("test"), tmp_path / "t.csv", wary(tmp_path)
     known = leukonca.load(file).classify(paths).familiarity
     assert known is not None
-    middle = float(np.median(known))
+    middle = float(np.nextafter(np.median(known), 1))
     assert classify(file, *paths, "--out", out, "--coverage", 0.8, "--foreign", middle) == 0
     expected = leukonca.load(file).classify(paths, coverage=0.8, foreign=middle)
     found = Predictions.read(out)
     pd.testing.assert_frame_equal(found.to_frame(), expected.to_frame(), check_exact=True)
     assert expected.foreign is not None
+    assert 0 < expected.foreign.sum() < 6
     assert expected.reasons is not None
     *counts, unnamed, review, _ = capsys.readouterr().out.splitlines()
     assert unnamed.split(maxsplit=1) == [str(expected.foreign.sum()), "not named: unlike the training cells"]

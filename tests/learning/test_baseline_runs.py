@@ -116,7 +116,8 @@ def test_the_model_is_used_as_an_automaton_is(whole: Run, tmp_path: Path) -> Non
     frame = whole.manifest.frame
     files = frame["path"][frame["split"] == "test"].tolist()
     found = model.classify(files, seeds=4)
-    assert np.isnan(found.spread).all()  # nothing fires
+    assert (found.spread > 0).all()  # nothing fires, but each picture is turned
+    assert np.isnan(model.views(1).classify(files).spread).all()
     np.testing.assert_array_equal(model.classify(files, seeds=1).probabilities, found.probabilities)
     metrics = model.evaluate(None, tmp_path / "report", resamples=5)
     assert metrics.n == 6
@@ -132,7 +133,7 @@ def _labels(run: Run, files: list[str]) -> list[str]:
     return run.manifest.frame.set_index("path")["label"].loc[files].tolist()
 
 
-def test_a_baseline_is_run_once(whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_is_run_once_a_view(whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     forward = Baseline.forward
 
@@ -141,8 +142,11 @@ def test_a_baseline_is_run_once(whole: Run, monkeypatch: pytest.MonkeyPatch) -> 
         return forward(self, pictures, images, seed)
 
     monkeypatch.setattr(Baseline, "forward", noted)
-    leukonca.load(whole.folder).classify(whole.manifest.frame["path"].tolist()[:3], seeds=4)
-    assert asked == [0]
+    model, paths = leukonca.load(whole.folder), whole.manifest.frame["path"].tolist()[:3]
+    model.classify(paths, seeds=4)
+    assert len(asked) == 4
+    model.views(1).classify(paths, seeds=4)
+    assert asked[4:] == [0]
 
 
 @pytest.mark.usefixtures("small_resnet")

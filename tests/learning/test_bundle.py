@@ -461,6 +461,19 @@ def trusted() -> TrainedModel:
     return trained(trust=Trust(1 / 3, scores, familiarity, {"cells": 3, "ece": {"before": 0.1}}))
 
 
+@pytest.mark.parametrize(("firing", "views"), [(0.5, 1), (0.5, 4), (1.0, 4), (1.0, 1)])
+def test_a_loaded_model_has_the_views_that_it_is_calibrated_for(
+    tmp_path: Path, firing: float, views: int
+) -> None:
+    bare = trained(replace(ARCHITECTURE, firing=firing))
+    save_bundle(bare, tmp_path / "bare.safetensors")
+    assert load_bundle(tmp_path / "bare.safetensors").views == (1 if firing < 1 else 4)
+    fitted = {"views": views} if views > 1 else {}
+    calibrated = replace(bare, views=views, trust=Trust(1.0, np.zeros(1, np.float32), fitted=fitted))
+    save_bundle(calibrated, tmp_path / "calibrated.safetensors")
+    assert load_bundle(tmp_path / "calibrated.safetensors").views == views
+
+
 def test_trust_is_kept_to_the_bit(tmp_path: Path) -> None:
     saved = trusted()
     assert saved.trust is not None
@@ -515,6 +528,7 @@ def test_a_model_without_trust_is_written_and_read_as_ever(file: Path) -> None:
         (lambda note: note["trust"].update(temperature=0), None, "temperature 0.0 must be a number above 0"),
         (lambda note: note["trust"].update(temperature="warm"), None, "damaged"),
         (lambda note: note["trust"].update(fitted=[]), None, "trust.fitted is not a table"),
+        (lambda note: note["trust"].update(fitted={"views": 9}), None, "fitted for 9 views"),
         (None, lambda tensors: tensors.pop("trust.scores"), "misses 'trust.scores'"),
         (None, lambda tensors: tensors.pop("familiarity.centres"), "misses 'familiarity.centres'"),
         (None, lambda t: t.update({"trust.scores": t["trust.scores"].double()}), "expected float32"),

@@ -79,7 +79,7 @@ def test_the_file_that_is_written_names_cells_as_the_paper_does(
     np.testing.assert_allclose(logits.double().numpy(), expected, rtol=0, atol=1e-4)
     # And the whole way, from the file of the picture: the sigmoid scores of the paper, made a distribution.
     scores = 1 / (1 + np.exp(-expected))
-    found = model.classify(cell)
+    found = model.views(1).classify(cell)
     np.testing.assert_allclose(found.probabilities[0], scores / scores.sum(), rtol=0, atol=1e-5)
     assert found.labels == [PUBLISHED_CLASSES[int(expected.argmax())]]
     assert np.isnan(found.spread).all()  # every site fires: there is one run

@@ -158,9 +158,14 @@ def test_where_every_site_fires_one_run_says_all() -> None:
     every = replace(chance, network=CellClassifier(replace(ARCHITECTURE, firing=1.0), 3))
     every.network.load_state_dict(chance.network.state_dict())
     assert list(every.firing_seeds(3)) == [0]
+    assert every.views == 1  # of the model that it was made from
     once = every.observe(pictures, images, 3).logits
     assert once.shape == (1, 6, 3)
     # Not even the pictures' identities matter, which decide on nothing but firing.
     np.testing.assert_array_equal(once, every.observe(pictures, images + 1, 1).logits)
-    # Views still differ, so that there is something to average and a spread.
-    assert len(every.with_views(4).observe(pictures, images, 3).logits) == 4
+    # Views still differ, so that there is something to average and a spread; a new model has four.
+    new = replace(every, views=0)
+    assert new.views == 4
+    found = new.observe(pictures, images, 3).logits
+    np.testing.assert_array_equal(found, every.with_views(4).observe(pictures, images, 1).logits)
+    assert (np.ptp(found, axis=0) > 1e-4).all()

@@ -48,9 +48,9 @@ def predict_in_parts(
     Args:
         model: The model.
         paths: Files, or members of archives.
-        seeds: Firing seeds 0 … ``seeds`` - 1, over which probabilities are averaged; at least 1. With 1 the
-            spread is not known. Where every site fires, or nothing as in a baseline, the model is run once in
-            each of its views, and one view has no spread.
+        seeds: Firing seeds 0 … ``seeds`` - 1, over which probabilities are averaged; at least 1. Where every
+            site fires, or nothing as in a baseline, the model is run once in each of its views. One run alone
+            has no spread.
         coverage: Give each cell the set of classes that holds the true one with this probability, in (0, 1);
             see :meth:`leukonca.learning.trust.Trust.sets`.
         foreign: Do not name pictures of a familiarity below this share, in [0, 1); 0 names every picture. A

@@ -39,8 +39,8 @@ class Predictions:
         classes: Names of the K classes, in the order of the columns.
         paths: The N files, as they were named by the user.
         probabilities: float64 [N, K], each row in 0–1 with sum 1; all NaN where the file could not be read.
-        spread: float64 [N], standard deviation of the winning class's probability over the firing seeds,
-            NaN where it is not known.
+        spread: float64 [N], standard deviation of the winning class's probability over the runs that are
+            averaged, NaN where it is not known.
         errors: N reasons why a file could not be read; ``""`` where it was.
         truth: N true labels, ``""`` where unknown; ``None`` where nothing is known of any cell.
         sets: bool [N, K], the classes of each cell's prediction set; ``None`` where no coverage was asked.

@@ -33,8 +33,8 @@ _SUFFIXES: Final = (".csv", ".jsonl", ".parquet")
 def parser() -> ArgumentParser:
     """Return the parser of this command."""
     classifying = ArgumentParser(
-        description="Name the cell of every picture, with the probability of every class and its spread over "
-        "firing seeds, and say which pictures a person has to review. A file that cannot be read becomes "
+        description="Name the cell of every picture, with the probability of every class and how much it "
+        "varies, and say which pictures a person has to review. A file that cannot be read becomes "
         "a row with its reason; the exit code is then 1."
     )
     add_model(classifying)
@@ -45,7 +45,9 @@ def parser() -> ArgumentParser:
         metavar="FILE",
         help=f"table to write ({', '.join(_SUFFIXES)}); without it, CSV here",
     )
-    classifying.add_argument("--seeds", type=int, default=4, help="firing seeds to average over")
+    classifying.add_argument(
+        "--seeds", type=int, default=4, help="firing seeds to average over, where sites fire by chance"
+    )
     classifying.add_argument(
         "--coverage",
         type=float,

@@ -102,9 +102,9 @@ def add_views(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--views",
         type=int,
-        default=1,
         metavar="N",
-        help="orientations of every picture to average over: 1 (as it is) to 8 (quarter turns and mirror)",
+        help="orientations of every picture to average over: 1 (as it is) to 8 (quarter turns and mirror); "
+        "else those that the model is calibrated with",
     )
 
 

@@ -45,7 +45,9 @@ def parser() -> ArgumentParser:
         default="auto",
         help="which cells; auto: the test cells where data or model know a split, else all",
     )
-    evaluating.add_argument("--seeds", type=int, default=4, help="firing seeds to average over")
+    evaluating.add_argument(
+        "--seeds", type=int, default=4, help="firing seeds to average over, where sites fire by chance"
+    )
     evaluating.add_argument("--resamples", type=int, default=1000, help="of the bootstrap for the intervals")
     evaluating.add_argument(
         "--statistics",

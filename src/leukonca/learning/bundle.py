@@ -37,6 +37,7 @@ from leukonca.cells.framing import Framing
 from leukonca.errors import DataError, LeukoncaError, ModelError
 from leukonca.learning.baselines import Baseline, MissingMonaiError
 from leukonca.learning.familiarity import Familiarity
+from leukonca.learning.geometry import SYMMETRIES
 from leukonca.learning.losses import LossName
 from leukonca.learning.networks import Network, build
 from leukonca.learning.pooled import PooledStatistics
@@ -200,6 +201,9 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
     with torch.random.fork_rng(devices=[]):
         network = build(architecture, len(classes))
     network.load_state_dict(weights, strict=False)  # the names are compared above
+    trust = _trust(note["trust"], tensors) if "trust" in note else None
+    if trust and not 1 <= trust.views <= SYMMETRIES:
+        raise ModelError(f"trust is fitted for {trust.views} views; a square has {SYMMETRIES}")
     return TrainedModel(
         network=network.eval(),
         classes=classes,
@@ -210,7 +214,8 @@ def _build(note: dict[str, Any], tensors: dict[str, Tensor]) -> TrainedModel:
         provenance=note["provenance"],
         seen_training=_ids(tensors, "seen.training"),
         seen_validation=_ids(tensors, "seen.validation"),
-        trust=_trust(note["trust"], tensors) if "trust" in note else None,
+        views=trust.views if trust else 0,
+        trust=trust,
         pooled=_pooled(network, tensors),
     )
 

@@ -25,6 +25,8 @@ from leukonca.nca.settling import Settling, settle
 
 __all__ = ["Observation", "TrainedModel"]
 
+# As many answers as firing seeds are averaged elsewhere.
+_TURNS = 4
 NO_IDS: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 
@@ -60,8 +62,9 @@ class TrainedModel:
         seen_validation: The same for the pictures that chose the best epoch, or that ``trust`` comes from.
         pooled: Mean and spread of the pooled features on its training cells, by which it can be adapted to
             another laboratory; ``None`` where they are not known.
-        views: In how many of the eight orientations each picture is seen; the answers are averaged. Not kept
-            in a model file.
+        views: In how many of the eight orientations each picture is seen; the answers are averaged. 0, when
+            it is made, stands for 1 where a firing seed matters, over which answers are averaged then, and
+            for the four quarter turns where none does. A model file keeps those that ``trust`` is fitted for.
         settling: When a picture stops before the last step; ``None``: never. Not kept in a model file.
         trust: Its calibration, and what it knows of foreign pictures; ``None`` for a model without. Fitted
             for all steps; with ``settling`` it is an approximation.
@@ -77,9 +80,13 @@ class TrainedModel:
     seen_training: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     seen_validation: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     pooled: PooledStatistics | None = None
-    views: int = 1
+    views: int = 0
     settling: Settling | None = None
     trust: Trust | None = None
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            object.__setattr__(self, "views", 1 if self.draws else _TURNS)
 
     @property
     def device(self) -> torch.device:

@@ -86,12 +86,13 @@ def calibrate(
     temperature = fit_temperature(seen.logits, seen.labels, model.loss)
     familiarity = None
     if len(seen.labels) >= FEWEST_HELD_OUT and trained.any():
-        # One seed is enough for means and a covariance; the held-out cells show what averaging changes.
-        known = _observe(model, paths[trained].tolist(), labels[trained], 1, progress=progress)
+        # One run is enough for means and a covariance; the held-out cells show what averaging changes.
+        once = model.with_views(1)
+        known = _observe(once, paths[trained].tolist(), labels[trained], 1, progress=progress)
         if len(known.labels):
             # An identity is a hash: the smallest of them are as good as drawn.
             varied = np.flatnonzero(trained)[np.argsort(ids[trained], kind="stable")[:_VARIED]]
-            shifts = _shifts(model, paths[varied].tolist(), progress=progress)
+            shifts = _shifts(once, paths[varied].tolist(), progress=progress)
             familiarity = Familiarity.fit(known.features, known.labels, seen.features, shifts)
     if familiarity is None:
         _LOG.info("what training cells are like cannot be learnt: foreign pictures will not be recognised")
