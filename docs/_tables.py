@@ -137,7 +137,17 @@ def _bench_of(found: dict[str, Any]) -> str:
     name = found["machine"]["processor"].get("cpu_name") or found["machine"]["machine"]
     parts = [f"#### {_PARTS[part]}\n\n{_rows(rows)}" for part, rows in found["parts"].items()]
     about = f"Measured on: {_machine(found['machine'])}; median of {found['rounds']} rounds."
-    return "\n\n".join((f"### {name}, {level}", about, *parts))
+    shapes = "\n".join(_said_preset(*entry) for entry in found["presets"].items())
+    return "\n\n".join((f"### {name}, {level}", about, shapes, *parts))
+
+
+def _said_preset(name: str, shape: dict[str, Any]) -> str:
+    side = shape["size"] // shape["patch"]
+    firing = "all of them fire" if shape["firing"] == 1 else f"{shape['firing']:.0%} of them fire"
+    return (
+        f"- `{name}`: {side} × {side} sites, {firing} at each of {shape['steps']} steps; "
+        f"{shape['channels']} channels, {shape['hidden']} hidden units"
+    )
 
 
 def settling() -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from leukonca.assessment.speed import bench as benching
 from leukonca.commands import main
+from leukonca.nca.architecture import preset
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def test_rows_are_shown_and_kept(
     kept = json.loads(out.read_text())
     assert kept["finished"] is True
     assert kept["machine"]["threads"] == 3
+    assert kept["presets"]["tiny"] == preset("tiny").to_dict()
     assert {part: len(rows) for part, rows in kept["parts"].items()} == {"peak": 2, "inference": 1}
 
 

@@ -64,6 +64,7 @@ def run(args: Namespace) -> int:
         require_file("--out", Path(args.out))
     from leukonca.assessment.speed.bench import PARTS, Plan, bench, cores
     from leukonca.assessment.speed.machine import machine
+    from leukonca.nca.architecture import preset
 
     wanted = args.only or (_QUICK_PARTS if args.quick else PARTS)
     plan = Plan(
@@ -75,6 +76,7 @@ def run(args: Namespace) -> int:
     )
     note: dict[str, Any] = {
         "machine": {**machine(), "threads": plan.threads},
+        "presets": {name: preset(name).to_dict() for name in plan.presets},
         "quick": plan.quick,
         "rounds": plan.rounds,
         "seconds": 0.0,
