@@ -47,6 +47,7 @@ ROBUST = Settings(
     reach=1.7,
     normalisation="picture",
     augmentation="laboratories",
+    optimizer="adamw",
     learning_rate=3e-3,
     epochs=20,
 )
@@ -62,60 +63,84 @@ class Experiment:
     away: tuple[str, ...] = field(default=tuple(AWAY))
 
 
-# Every site fires at every step: half the steps do as many updates. And a wider rule.
-EVERY_SITE = ArchitectureChanges(channels=64, hidden=192, steps=8, firing=1.0)
+# The presets as they were while half of the sites fired. Most series were measured with them.
+HALF = {
+    "base": ArchitectureChanges(channels=48, hidden=96, steps=16, firing=0.5),
+    "tiny": ArchitectureChanges(steps=12, firing=0.5),
+}
 
 # The longest that time allowed, with the optimizer that needs fewer steps; the baselines' is AdamW.
 LONG: dict[str, Any] = {"optimizer": "muon", "epochs": 48}
+
+# A restraint that was found to cost more than it need.
+TIGHT: dict[str, Any] = {"restraint_bound": 1.0}
 
 # The recipe before the pooled channels were normalised in training: that of the ablations' first series.
 BEFORE: dict[str, Any] = {"start": "still", "pooled_norm": "none"}
 
 # What is best where no other laboratory matters: the cell's own size and colour are kept.
-AT_HOME = Settings(preset="base", crop=0.65, learning_rate=3e-3, epochs=20)
+AT_HOME = Settings(preset="base", crop=0.65, optimizer="adamw", learning_rate=3e-3, epochs=20)
+
+
+def half(settings: Settings) -> Settings:
+    """Return the settings with the preset as it was while half of its sites fired."""
+    return replace(settings, change=HALF[settings.preset])
 
 
 def experiments() -> dict[str, Experiment]:
     """All experiments by name."""
+    long = replace(ROBUST, **LONG)
     known = {
-        "eight-home": Experiment("base, eight classes, for one laboratory", AT_HOME),
+        "eight-home": Experiment("base, eight classes, for one laboratory", half(AT_HOME)),
         "eight-home-long": Experiment(
             "for one laboratory, every site fires",
-            replace(AT_HOME, optimizer="muon", epochs=40, change=EVERY_SITE),
+            replace(AT_HOME, optimizer="muon", epochs=40, restraint=0.0),
         ),
-        "eight-base": Experiment("base, eight classes", replace(ROBUST, **LONG)),
-        "eight-every": Experiment("every site fires", replace(ROBUST, **LONG, change=EVERY_SITE)),
-        "eight-every-restrained": Experiment(
-            "every site fires, and the state is kept small",
-            replace(ROBUST, optimizer="muon", epochs=28, change=EVERY_SITE, restraint=0.01),
+        "eight-base": Experiment("base, eight classes", long),
+        "eight-base-tight": Experiment("a tight restraint", replace(long, **TIGHT)),
+        "eight-base-half": Experiment("half of the sites fire", half(long)),
+        "eight-every": Experiment("nothing restrains the state", replace(long, restraint=0.0)),
+        "eight-base-twenty": Experiment("half of the sites fire, 20 epochs with AdamW", half(ROBUST)),
+        "eight-tiny": Experiment("tiny, eight classes", replace(long, preset="tiny")),
+        "eight-tiny-tight": Experiment("tiny, a tight restraint", replace(long, preset="tiny", **TIGHT)),
+        "eight-tiny-every": Experiment(
+            "tiny, nothing restrains the state", replace(long, preset="tiny", restraint=0.0)
         ),
-        "eight-base-twenty": Experiment("base, 20 epochs with AdamW", ROBUST),
-        "eight-tiny": Experiment("tiny, eight classes", replace(ROBUST, preset="tiny", epochs=30)),
+        "eight-tiny-half": Experiment(
+            "tiny, half of the sites fire", half(replace(ROBUST, preset="tiny", epochs=30))
+        ),
     }
     for fold in range(5):
         settings = replace(ROBUST, folds=5, fold=fold)
         long = replace(settings, **LONG)
         known[f"thirteen-base-{fold}"] = Experiment(f"base, fold {fold} of 5", long, THIRTEEN)
+        known[f"thirteen-base-{fold}-tight"] = Experiment(
+            f"a tight restraint, fold {fold} of 5", replace(long, **TIGHT), THIRTEEN
+        )
+        known[f"thirteen-base-{fold}-half"] = Experiment(
+            f"half of the sites fire, fold {fold} of 5", half(long), THIRTEEN
+        )
         known[f"thirteen-every-{fold}"] = Experiment(
-            f"every site fires, fold {fold} of 5", replace(long, change=EVERY_SITE), THIRTEEN
+            f"nothing restrains the state, fold {fold} of 5", replace(long, restraint=0.0), THIRTEEN
         )
         known[f"thirteen-base-{fold}-twenty"] = Experiment(
-            f"base, fold {fold}, 20 epochs with AdamW", settings, THIRTEEN
+            f"half of the sites fire, fold {fold}, 20 epochs with AdamW", half(settings), THIRTEEN
         )
-        tiny = replace(settings, preset="tiny", epochs=16)
+        tiny = replace(long, preset="tiny")
         known[f"thirteen-tiny-{fold}"] = Experiment(f"tiny, fold {fold} of 5", tiny, THIRTEEN)
-        at_home = replace(AT_HOME, folds=5, fold=fold, epochs=16)
+        at_home = half(replace(AT_HOME, folds=5, fold=fold, epochs=16))
         known[f"thirteen-home-{fold}"] = Experiment(f"fold {fold}, for one laboratory", at_home, THIRTEEN)
-    short = replace(ROBUST, epochs=BASELINE_EPOCHS)
+    short = half(replace(ROBUST, epochs=BASELINE_EPOCHS))
     known["eight-base-short"] = Experiment("base, with the budget of the baselines", short)
     for name in BASELINES:
         for size in (64, 128):
-            settings = replace(short, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size))
+            changes = {"preset": name, "learning_rate": 1e-3, "change": ArchitectureChanges(size=size)}
+            settings = replace(short, **changes)
             known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", settings)
     # The same comparison with fewer cells, for what takes too long on all of them.
     reduced = replace(short, limit_per_class=REDUCED_CELLS)
-    for name in ("base", "tiny"):
-        known[f"reduced-{name}"] = Experiment(f"{name}, few cells", replace(reduced, preset=name))
+    for name in HALF:
+        known[f"reduced-{name}"] = Experiment(f"{name}, few cells", half(replace(reduced, preset=name)))
     for name in BASELINES:
         for size in (64, 128):
             settings = replace(
@@ -126,6 +151,8 @@ def experiments() -> dict[str, Experiment]:
         settings = replace(
             AT_HOME, preset=name, folds=5, epochs=10, batch=16, limit_per_class=FEW_CELLS, learning_rate=2e-3
         )
+        if name in HALF:
+            settings = half(settings)
         known[f"thirteen-few-{name}"] = Experiment(f"{name}, fold 0 of 5, very few cells", settings, THIRTEEN)
     # What small automata learn from: the network that carries over best, trained on wider variation.
     wide = replace(ROBUST, augmentation="laboratories_wide")
@@ -134,17 +161,23 @@ def experiments() -> dict[str, Experiment]:
     )
     known["teacher-resnet18"] = Experiment("resnet18 as a teacher", teacher)
     taught = replace(wide, **BEFORE, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
-    known["eight-base-taught"] = Experiment("base, taught by resnet18", replace(taught, epochs=24))
-    taught_tiny = replace(taught, preset="tiny", epochs=30)
+    known["eight-base-taught"] = Experiment("base, taught by resnet18", half(replace(taught, epochs=24)))
+    taught_tiny = half(replace(taught, preset="tiny", epochs=30))
     known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", taught_tiny)
-    known["eight-base-wide"] = Experiment("base, wider variation", replace(wide, epochs=30))
-    few = replace(ROBUST, **BEFORE, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS)
+    known["eight-base-wide"] = Experiment("base, wider variation", half(replace(wide, epochs=30)))
+    few = half(replace(ROBUST, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS))
+    few = replace(few, **BEFORE)
     for name, changes in ABLATIONS.items():
         known[f"ablation-{name}"] = Experiment(f"ablation: {name}", replace(few, **changes))
     # Which sites fire, at equal work, and how wide the rule is.
-    medium = replace(ROBUST, optimizer="muon", limit_per_class=RULE_CELLS, epochs=RULE_EPOCHS)
-    for name, change in RULES.items():
-        known[f"rule-{name}"] = Experiment(f"rule: {name}", replace(medium, change=change))
+    medium = half(replace(ROBUST, optimizer="muon", limit_per_class=RULE_CELLS, epochs=RULE_EPOCHS))
+    for name, changes in RULES.items():
+        changed = replace(medium, change=replace(medium.change, **changes), restraint=0.0)
+        known[f"rule-{name}"] = Experiment(f"rule: {name}", changed)
+    small = replace(medium, preset="tiny", **TIGHT)
+    for name, changes in SMALL_RULES.items():
+        changed = replace(small, change=ArchitectureChanges(**changes))
+        known[f"rule-tiny-{name}"] = Experiment(f"rule: tiny, {name}", changed)
     for cells in (10, 50, 250):
         # As many steps for all: what is few is the cells, not the training.
         epochs = round(ABLATION_EPOCHS * ABLATION_CELLS / cells)
@@ -157,11 +190,16 @@ BASELINE_EPOCHS = 10
 REDUCED_CELLS, FEW_CELLS = 250, 50
 RUNS = "runs/experiments"
 RULE_CELLS, RULE_EPOCHS = 500, 16
-RULES = {
-    "half-16": ArchitectureChanges(),
-    "every-8": ArchitectureChanges(firing=1.0, steps=8),
-    "half-16-wide": ArchitectureChanges(channels=64, hidden=256),
-    "every-8-wide": ArchitectureChanges(channels=64, hidden=256, firing=1.0, steps=8),
+RULES: dict[str, dict[str, Any]] = {
+    "half-16": {},
+    "every-8": {"firing": 1.0, "steps": 8},
+    "half-16-wide": {"channels": 64, "hidden": 256},
+    "every-8-wide": {"channels": 64, "hidden": 256, "firing": 1.0, "steps": 8},
+}
+SMALL_RULES: dict[str, dict[str, Any]] = {
+    "half-12": {"firing": 0.5, "steps": 12},
+    "every-6": {"firing": 1.0, "steps": 6},
+    "every-8": {"firing": 1.0, "steps": 8},
 }
 ABLATION_CELLS, ABLATION_EPOCHS = 400, 14
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -191,9 +229,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "random-start": {"start": "random"},
     "normalised-pooling": {"start": "random", "pooled_norm": "batch"},
     "muon": {"start": "random", "pooled_norm": "batch", "optimizer": "muon"},
-    "max-pooling": {"change": ArchitectureChanges(pooling="max")},
-    "attention-pooling": {"change": ArchitectureChanges(pooling="attention")},
-    "mean-pooling": {"change": ArchitectureChanges(pooling="mean")},
+    "max-pooling": {"change": replace(HALF["tiny"], pooling="max")},
+    "attention-pooling": {"change": replace(HALF["tiny"], pooling="attention")},
+    "mean-pooling": {"change": replace(HALF["tiny"], pooling="mean")},
 }
 
 
@@ -262,7 +300,17 @@ def record(name: str, experiment: Experiment, model: Model, cells: Path, away: l
     assert run is not None  # it was just trained
     history = run.history
     note = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
-    home = model.evaluate(None, run.folder / "report")
+    # One view of each picture, as the baselines' rows have it; and as the model is used where that is more.
+    once = model.views(1)
+    home = once.evaluate(None, run.folder / "report-one-view")
+    laboratories = {lab: AWAY[lab].format(cells=cells) for lab in experiment.away if lab in away}
+    used = {}
+    if model.trained.views > 1:
+        used["as_used"] = {
+            "views": model.trained.views,
+            "home": figures(model.evaluate(None, run.folder / "report")),
+            "away": {lab: test_away(model, spec) for lab, spec in laboratories.items()},
+        }
     return {
         "name": name,
         "about": experiment.about,
@@ -278,11 +326,8 @@ def record(name: str, experiment: Experiment, model: Model, cells: Path, away: l
         "best_epoch": model.trained.provenance["epoch"],
         "seconds": round(float(history["seconds"].sum()), 1),
         "home": figures(home),
-        "away": {
-            laboratory: test_away(model, AWAY[laboratory].format(cells=cells))
-            for laboratory in experiment.away
-            if laboratory in away
-        },
+        "away": {lab: test_away(once, spec) for lab, spec in laboratories.items()},
+        **used,
     }
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from _tables import all_measured, measured, table
 
+from leukonca.learning.settings import Settings
 from leukonca.learning.shapes import BASELINES
-from leukonca.nca.architecture import PRESETS
 
 __all__ = [
     "AWAY",
@@ -129,16 +129,22 @@ def _is_baseline(result: dict[str, Any]) -> bool:
 
 
 def _cells_per_second(result: dict[str, Any]) -> float | None:
-    """Inference in the precision that suits the network, on the machine that measured most networks."""
+    """Inference in the precision that suits the network, on the machine that measured most networks.
+
+    ``None`` for an automaton of another shape than the preset had there.
+    """
+    shape = Settings.from_dict(result["settings"]).architecture()
     preset = result["settings"]["preset"]
-    size = result["settings"]["change"].get("size") or (PRESETS[preset].size if preset in PRESETS else 64)
-    benches = all_measured("bench*.json").values()
-    rows = max((found["parts"].get("networks", []) for found in benches), key=len)
+    bench = max(
+        all_measured("bench*.json").values(), key=lambda found: len(found["parts"].get("networks", []))
+    )
+    if not _is_baseline(result) and bench["presets"].get(preset) != shape.to_dict():
+        return None
     names = (preset, f"{preset} (fused)")
     speeds = [
         row["cells_per_second"]
-        for row in rows
-        if row["network"] in names and row["pixels"] == size and row["task"] == "inference"
+        for row in bench["parts"]["networks"]
+        if row["network"] in names and row["pixels"] == shape.size and row["task"] == "inference"
     ]
     return max(speeds, default=None)
 
@@ -269,21 +275,22 @@ def _said_estimate(estimate: dict[str, float]) -> str:
 def shipped() -> str:
     """The models that come with the package, in short."""
     models = (
-        ("acevedo20-base", "eight-base", 8),
+        ("acevedo20-base", "eight-base-half", 8),
         ("acevedo20-tiny", "eight-tiny", 8),
-        ("acevedo20-base-thirteen", "thirteen-base-0", 10),
+        ("acevedo20-base-thirteen", "thirteen-base-0-half", 10),
     )
     rows = []
     for model, experiment, types in models:
         result = measured(f"experiments/{experiment}")
+        used = result.get("as_used", result)
         rows.append(
             (
                 f"`{model}`",
                 f"{result['parameters']:,}",
                 str(types),
-                f"{_said(result['home']['accuracy'])} of {result['home']['n']:,}",
-                *(f"{result['away'][name]['five']['macro_f1'][0]:.2f}" for name in AWAY),
-                f"{mean_away(result):.2f}",
+                f"{_said(used['home']['accuracy'])} of {used['home']['n']:,}",
+                *(f"{used['away'][name]['five']['macro_f1'][0]:.2f}" for name in AWAY),
+                f"{mean_away(used):.2f}",
             )
         )
     head = ("model", "parameters", "types", "accuracy on held-out cells", *AWAY.values(), "mean")

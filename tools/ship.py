@@ -49,7 +49,10 @@ def weakest(figures: dict[str, Any], count: int) -> str:
 
 def card(name: str, result: dict[str, Any], classes: tuple[str, ...]) -> str:
     """The model's card, Markdown."""
-    away = {LABORATORIES[place]: views["five"] for place, views in result["away"].items()}
+    used = result.get("as_used", result)  # the same where one view is all that it is used with
+    away = {LABORATORIES[place]: views["five"] for place, views in used["away"].items()}
+    changed = {name: value for name, value in result["settings"]["change"].items() if value is not None}
+    listed = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items())
     scores = {place: figures["macro_f1"][0] for place, figures in away.items()}
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, keep_trailing_newline=True
@@ -58,7 +61,9 @@ def card(name: str, result: dict[str, Any], classes: tuple[str, ...]) -> str:
         name=name,
         result=result,
         settings=result["settings"],
-        home=result["home"],
+        changes=f" with {listed}" if changed else "",
+        home=used["home"],
+        views=used.get("views", 1),
         types=[title(one).lower() for one in classes],
         away=away,
         mean=fmean(scores.values()),

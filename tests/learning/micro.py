@@ -22,7 +22,7 @@ from leukonca.learning.settings import ArchitectureChanges, Settings
 
 CLASSES = ("eosinophil", "lymphocyte", "monocyte")
 SETTINGS = Settings(
-    change=ArchitectureChanges(size=16, patch=2, channels=16, hidden=8, steps=3, head_hidden=8),
+    change=ArchitectureChanges(size=16, patch=2, channels=16, hidden=8, steps=3, firing=0.5, head_hidden=8),
     epochs=3,
     batch=8,
     fractions=(0.6, 0.2, 0.2),

@@ -110,6 +110,8 @@ def edit(**changes: Any) -> Any:
         (edit(settings={"epoch": 1}), "unknown settings: epoch"),
         (edit(settings={"change": {"steps": "x"}}), "steps='x'"),
         (edit(settings=3), "damaged"),
+        (edit(architecture=3), "architecture is not a table"),
+        (edit(architecture={"steps": "x"}), "steps='x'"),
         (edit(data=3), "damaged"),
     ],
 )
@@ -121,6 +123,38 @@ def test_a_damaged_note_is_refused(tmp_path: Path, change: Any, reason: str) -> 
         Run.open(tmp_path)
     assert reason in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "expected"),
+    [
+        ("base", {}, {"channels": 48, "hidden": 96, "steps": 16, "firing": 0.5}),
+        ("base", {"channels": 64, "firing": 1.0}, {"channels": 64, "hidden": 96, "steps": 16, "firing": 1.0}),
+        ("tiny", {}, {"channels": 32, "hidden": 64, "steps": 12, "firing": 0.5}),
+        ("paper", {}, {"channels": 128, "hidden": 128, "steps": 64, "firing": 0.5}),
+    ],
+)
+def test_a_run_from_before_keeps_the_architecture_of_then(
+    tmp_path: Path, preset: str, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    run(tmp_path).create()
+    path = tmp_path / "run.json"
+    settings = {"preset": preset, "change": given, "optimizer": "adamw"}
+    note = edit(settings=settings, architecture=...)(json.loads(path.read_text(encoding="utf-8")))
+    path.write_text(json.dumps(note), encoding="utf-8")
+    found = Run.open(tmp_path).settings
+    shape = found.architecture().to_dict()
+    assert {name: shape[name] for name in expected} == expected
+    assert found.restraint_weight() == 0  # which there was not
+    # And where a preset changes again, the note knows what it was.
+    named = {**note, "settings": {**settings, "change": {}}, "architecture": shape}
+    path.write_text(json.dumps(named), encoding="utf-8")
+    assert Run.open(tmp_path).settings.architecture().to_dict() == shape
+
+
+def test_an_unchanged_preset_is_not_spelt_out(tmp_path: Path) -> None:
+    run(tmp_path).create()
+    assert Run.open(tmp_path).settings == run(tmp_path).settings
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])

@@ -28,6 +28,10 @@ WRONG = [
     ("consistency", math.inf, "at least 0"),
     ("restraint", -0.1, "at least 0"),
     ("restraint", math.inf, "at least 0"),
+    ("restraint", math.nan, "at least 0"),
+    ("restraint", "0.1", "a number"),
+    ("restraint_bound", 0.0, "above 0"),
+    ("restraint_bound", math.nan, "above 0"),
     ("vary_steps", 1.0, "in [0, 1)"),
     ("vary_steps", math.nan, "in [0, 1)"),
     ("vary_firing", -0.1, "in [0, 1)"),
@@ -120,6 +124,31 @@ def test_the_architecture_is_the_preset_with_the_changes(name: str) -> None:
     assert Settings(preset=name).architecture() == PRESETS[name]
     changed = Settings(preset=name, change=ArchitectureChanges(steps=5, firing=1.0)).architecture()
     assert (changed.steps, changed.firing, changed.channels) == (5, 1.0, PRESETS[name].channels)
+
+
+@pytest.mark.parametrize(
+    ("preset", "optimizer", "name"),
+    [("base", "auto", "muon"), ("base", "adamw", "adamw"), ("resnet18", "auto", "adamw")],
+)
+def test_an_automaton_has_the_optimizer_that_needs_fewer_steps(
+    preset: str, optimizer: Any, name: str
+) -> None:
+    assert Settings(preset=preset, optimizer=optimizer).optimizer_name() == name
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [
+        (Settings(change=ArchitectureChanges(firing=1.0)), 0.01),
+        (Settings(change=ArchitectureChanges(firing=0.5)), 0.0),
+        (Settings(change=ArchitectureChanges(firing=1.0), restraint=0.0), 0.0),
+        (Settings(change=ArchitectureChanges(firing=0.5), restraint=0.2), 0.2),
+        (Settings(preset="resnet18"), 0.0),
+        (AS_PUBLISHED, 0.0),
+    ],
+)
+def test_a_rule_that_no_chance_restrains_is_restrained(settings: Settings, weight: float) -> None:
+    assert settings.restraint_weight() == weight
 
 
 @pytest.mark.parametrize(

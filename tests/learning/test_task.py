@@ -341,14 +341,14 @@ def test_alike_versions_agree() -> None:
 
 def test_restraint_weighs_the_size_of_the_last_state() -> None:
     plain, (only,) = step_of(augmentation="laboratories")
-    loss, asked = step_of(augmentation="laboratories", restraint=0.5)
+    loss, asked = step_of(augmentation="laboratories", restraint=0.5, restraint_bound=0.2)
     assert not asked  # the network is asked for its state as well
     network, (inputs, images, seed) = stirred()[0].network, only["arguments"]
     with torch.no_grad():
         state = network.rollout(inputs, images, seed=seed).state
     grown = state[:, network.architecture.inputs :].double().square().mean()
     assert grown > 0.01
-    assert loss == pytest.approx(plain + 0.5 * float(torch.log1p(grown)), rel=1e-5)
+    assert loss == pytest.approx(plain + 0.5 * float(torch.log1p(grown / 0.04)), rel=1e-5)
 
 
 def test_steps_and_firing_vary_about_those_of_the_architecture() -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from leukonca._version import __version__
 from leukonca.cells.manifest import Manifest
 from leukonca.errors import DataError, SettingError
 from leukonca.learning.bundle import load_bundle
-from leukonca.learning.settings import Precision, Settings
+from leukonca.learning.settings import ArchitectureChanges, Precision, Settings
 from leukonca.learning.shapes import BaselineShape, Shape
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.engines import auto
@@ -40,7 +40,12 @@ __all__ = ["Run", "versions"]
 _FORMAT = 1
 
 # What a run did whose note is from before there was a choice.
-_BEFORE = {"start": "still", "pooled_norm": "none"}
+_BEFORE = {"start": "still", "pooled_norm": "none", "restraint": 0.0, "restraint_bound": 1.0}
+# What presets were while notes did not name the architecture.
+_FORMER: dict[str, dict[str, Any]] = {
+    "base": {"channels": 48, "hidden": 96, "steps": 16, "firing": 0.5},
+    "tiny": {"steps": 12, "firing": 0.5},
+}
 
 
 def versions(shape: Shape | None = None) -> dict[str, Any]:
@@ -100,7 +105,7 @@ class Run:
                 f"{path}: format {note.get('format')!r}, but leukonca {__version__} reads {_FORMAT}"
             )
         try:
-            settings = Settings.from_dict({**_BEFORE, **note["settings"]})
+            settings = _as_begun({**_BEFORE, **note["settings"]}, note.get("architecture"))
             data = tuple(map(str, note["data"]))
             if note["precision"] not in ("float32", "bfloat16"):
                 raise SettingError(f"precision={note['precision']!r} must be float32 or bfloat16")
@@ -119,6 +124,7 @@ class Run:
         note = {
             "format": _FORMAT,
             "settings": self.settings.to_dict(),
+            "architecture": self.settings.architecture().to_dict(),
             "data": list(self.data),
             "precision": self.precision,
             "versions": versions(self.settings.architecture()),
@@ -168,6 +174,21 @@ class Run:
             ModelError: No epoch has finished yet.
         """
         return load_bundle(self.folder / f"{which}.safetensors")
+
+
+def _as_begun(values: dict[str, Any], architecture: Any) -> Settings:
+    """Return a run's settings, with the architecture that it began with where the preset is another now."""
+    settings = Settings.from_dict(values)
+    if architecture == settings.architecture().to_dict():
+        return settings
+    if architecture is None:
+        given = {name: value for name, value in asdict(settings.change).items() if value is not None}
+        change = {**_FORMER.get(settings.preset, {}), **given}
+    elif isinstance(architecture, dict):
+        change = {entry.name: architecture.get(entry.name) for entry in fields(ArchitectureChanges)}
+    else:
+        raise SettingError("architecture is not a table")
+    return replace(settings, change=ArchitectureChanges(**change))
 
 
 def _holds_something(folder: Path) -> bool:

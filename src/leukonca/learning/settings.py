@@ -66,7 +66,8 @@ class Settings:
         consistency: Weight of the disagreement between the answers to two versions of each cell, varied
             independently; 0: there is one version. Doubles the time.
         restraint: Weight of how far the state has grown (:func:`leukonca.learning.restraint.growth`), of an
-            automaton only; 0: nothing restrains it.
+            automaton only; 0: nothing restrains it; ``None``: 0.01 where every site fires, else 0.
+        restraint_bound: Root mean square of the state from which on its growth counts.
         start: Start weights of the rule's last layer: ``random`` like those of all layers; ``still`` (the
             paper): zero, so that an untrained automaton leaves its state alone.
         pooled_norm: ``batch``: in training, the pooled channels are normalised over the batch before an
@@ -78,7 +79,7 @@ class Settings:
             ``weights``: all cells once, classes weighted in the loss.
         weight_scheme: How ``balance="weights"`` weighs a class: ``inverse``, ``sqrt`` or ``effective``.
         optimizer: ``adam`` (the paper), ``adamw``, or ``muon``: Muon for the matrices of the rule and AdamW
-            for the rest; of an automaton only.
+            for the rest; of an automaton only. ``auto``: ``muon`` for an automaton, ``adamw`` for a baseline.
         learning_rate: Highest learning rate.
         weight_decay: Of the optimizer.
         schedule: ``one_cycle``; ``paper``: times 0.9999 after each batch; ``constant``.
@@ -112,14 +113,15 @@ class Settings:
     distill: float = 0.5
     distill_temperature: float = 2.0
     consistency: float = 0.0
-    restraint: float = 0.0
+    restraint: float | None = None
+    restraint_bound: float = 30.0
     start: Literal["random", "still"] = "random"
     pooled_norm: Literal["batch", "none"] = "batch"
     vary_steps: float = 0.0
     vary_firing: float = 0.0
     balance: Balance = "sqrt"
     weight_scheme: WeightScheme = "effective"
-    optimizer: Literal["adam", "adamw", "muon"] = "adamw"
+    optimizer: Literal["auto", "adam", "adamw", "muon"] = "auto"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     schedule: Schedule = "one_cycle"
@@ -148,6 +150,8 @@ class Settings:
                 require(entry.name, _is_whole(value), "a whole number")
             elif entry.name in _REAL:
                 require(entry.name, _is_number(value), "a number")
+            elif entry.name in _OPTIONAL:
+                require(entry.name, value is None or _is_number(value), "a number")
         # NaN fails each of these, because it compares false with everything.
         require("crop", 0 < self.crop <= 1, "in (0, 1]")
         require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
@@ -162,7 +166,8 @@ class Settings:
         require("distill_temperature", 0 < self.distill_temperature < float("inf"), "above 0")
         require("consistency", 0 <= self.consistency < float("inf"), "at least 0")
         require("consistency", not self.consistency or self.loss != "bce", "0 with loss='bce'")
-        require("restraint", 0 <= self.restraint < float("inf"), "at least 0")
+        require("restraint", 0 <= (self.restraint or 0) < float("inf"), "at least 0")
+        require("restraint_bound", 0 < self.restraint_bound < float("inf"), "above 0")
         for name in ("vary_steps", "vary_firing"):
             require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         with_rule = self.preset not in BASELINES
@@ -211,6 +216,19 @@ class Settings:
         changes = {name: value for name, value in asdict(self.change).items() if value is not None}
         return shape_of(self.preset, changes)
 
+    def optimizer_name(self) -> str:
+        """Return the optimizer, as ``optimizer`` or the kind of network has it."""
+        if self.optimizer != "auto":
+            return self.optimizer
+        return "adamw" if self.preset in BASELINES else "muon"
+
+    def restraint_weight(self) -> float:
+        """Return the weight of how far the state has grown, as ``restraint`` or the architecture has it."""
+        if self.restraint is not None:
+            return self.restraint
+        # Chance alone restrains a rule of which some sites rest at each step.
+        return _RESTRAINT if getattr(self.architecture(), "firing", 0) == 1 else 0.0
+
     def framing(self) -> Framing:
         """Return how a picture becomes the input.
 
@@ -252,6 +270,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+_RESTRAINT: Final = 0.01
+
+_OPTIONAL: Final = frozenset({"restraint"})
 _WHOLE: Final = frozenset({"epochs", "batch", "patience", "folds", "fold", "limit_per_class", "seed"})
 _REAL: Final = frozenset(
     {
@@ -262,7 +283,7 @@ _REAL: Final = frozenset(
         "distill",
         "distill_temperature",
         "consistency",
-        "restraint",
+        "restraint_bound",
         "vary_steps",
         "vary_firing",
         "learning_rate",
@@ -282,7 +303,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "weight_scheme": get_args(WeightScheme),
     "start": ("random", "still"),
     "pooled_norm": ("batch", "none"),
-    "optimizer": ("adam", "adamw", "muon"),
+    "optimizer": ("auto", "adam", "adamw", "muon"),
     "schedule": get_args(Schedule),
     "monitor": ("macro_f1", "accuracy", "loss"),
     "precision": get_args(Precision),

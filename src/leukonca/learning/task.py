@@ -71,6 +71,7 @@ class ClassificationTask(LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.loss, self.settings = network, loss, settings
+        self.restraint = settings.restraint_weight()
         self.augmentation, self.framing, self.statistics, self.paths = (
             augmentation,
             framing,
@@ -136,11 +137,13 @@ class ClassificationTask(LightningModule):
 
     def _answer(self, inputs: Tensor, images: Tensor, seed: int) -> tuple[Tensor, Tensor | float]:
         """Return the network's logits, and what the size of its state adds to the loss."""
-        network, restraint, varied = self.network, self.settings.restraint, self._varied_rollout(seed)
-        if not restraint or not isinstance(network, CellClassifier):
+        network, varied = self.network, self._varied_rollout(seed)
+        if not self.restraint or not isinstance(network, CellClassifier):
             return network(inputs, images, seed, **varied), 0.0
         run = network.rollout(inputs, images, seed=seed, **varied)
-        return run.logits, restraint * growth(run.state, network.architecture.inputs)
+        return run.logits, self.restraint * growth(
+            run.state, network.architecture.inputs, self.settings.restraint_bound
+        )
 
     def _varied_rollout(self, seed: int) -> dict[str, Any]:
         """Return the number of steps and the firing probability of a rollout, where they vary."""
@@ -198,10 +201,8 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return optimizer and schedule."""
-        settings = self.settings
-        optimizer = make_optimizer(
-            settings.optimizer, self.network, settings.learning_rate, settings.weight_decay
-        )
+        settings, name = self.settings, self.settings.optimizer_name()
+        optimizer = make_optimizer(name, self.network, settings.learning_rate, settings.weight_decay)
         if settings.schedule == "constant":
             return optimizer
         schedule: torch.optim.lr_scheduler.LRScheduler
@@ -214,7 +215,7 @@ class ClassificationTask(LightningModule):
                 settings.learning_rate,
                 total_steps=steps,
                 pct_start=rise,
-                cycle_momentum=settings.optimizer != "muon",  # whose groups name it differently
+                cycle_momentum=name != "muon",  # whose groups name it differently
             )
         else:
             schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9999)

@@ -101,11 +101,13 @@ PRESETS: Final[dict[str, Architecture]] = {
     "paper": Architecture(),
     "paper_simple": Architecture(pooling="mean", head="channels"),
     "paper_conv": Architecture(channels=64, head="conv"),
-    # Two pixels a side in one site: the picture keeps its 64 px, the grid has a quarter of the sites,
-    # and sixteen steps see all of it.
-    "base": Architecture(patch=2, channels=48, hidden=96, steps=16, pooling="max_mean", head_hidden=64),
+    # Two pixels a side in one site: the picture keeps its 64 px and the grid has a quarter of the sites.
+    # Every site fires, so that eight steps update each as often as sixteen of which half fires.
+    "base": Architecture(
+        patch=2, channels=64, hidden=192, steps=8, firing=1.0, pooling="max_mean", head_hidden=64
+    ),
     "tiny": Architecture(
-        size=48, patch=2, channels=32, hidden=64, steps=12, pooling="max_mean", head_hidden=32
+        size=48, patch=2, channels=32, hidden=64, steps=8, firing=1.0, pooling="max_mean", head_hidden=32
     ),
 }
 

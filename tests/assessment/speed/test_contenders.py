@@ -40,7 +40,7 @@ def test_a_job_is_the_whole_work_on_the_whole_batch(
 def test_useful_work_is_counted_on_the_sites_that_fire() -> None:
     # 64 steps, half of 64 × 64 sites, products 384 → 128 and 128 → 128.
     assert useful_flops(preset("paper"), "inference") == 64 * 2048 * 2 * (384 * 128 + 128 * 128)
-    assert useful_flops(preset("tiny"), "training") == 3 * 12 * 288 * 2 * (96 * 64 + 64 * 32)
+    assert useful_flops(preset("tiny"), "training") == 3 * 8 * 576 * 2 * (96 * 64 + 64 * 32)
 
 
 def test_what_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
