@@ -28,7 +28,7 @@ from leukonca.assessment.predict import FIRING_SEEDS, predict
 from leukonca.assessment.prediction import Predictions
 from leukonca.assessment.views import align, among
 from leukonca.cells.scan import scan
-from leukonca.learning.run import Run
+from leukonca.learning.run import FORMER_PRESETS, Run
 from leukonca.learning.settings import ArchitectureChanges, Settings
 from leukonca.learning.shapes import BASELINES
 from leukonca.learning.trained import TrainedModel
@@ -64,10 +64,7 @@ class Experiment:
 
 
 # The presets as they were while half of the sites fired. Most series were measured with them.
-HALF = {
-    "base": ArchitectureChanges(channels=48, hidden=96, steps=16, firing=0.5),
-    "tiny": ArchitectureChanges(steps=12, firing=0.5),
-}
+HALF = {name: ArchitectureChanges(**values) for name, values in FORMER_PRESETS.items()}
 
 # The longest that time allowed, with the optimizer that needs fewer steps; the baselines' is AdamW.
 LONG: dict[str, Any] = {"optimizer": "muon", "epochs": 48}
@@ -83,8 +80,13 @@ AT_HOME = Settings(preset="base", crop=0.65, optimizer="adamw", learning_rate=3e
 
 
 def half(settings: Settings) -> Settings:
-    """Return the settings with the preset as it was while half of its sites fired."""
-    return replace(settings, change=HALF[settings.preset])
+    """Return the settings with the preset as it was while half of its sites fired; others stay."""
+    return replace(settings, change=HALF.get(settings.preset, settings.change))
+
+
+def baseline(settings: Settings, name: str, size: int) -> Settings:
+    """Return the settings with a larger network in place of the automaton."""
+    return replace(settings, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size))
 
 
 def experiments() -> dict[str, Experiment]:
@@ -134,39 +136,33 @@ def experiments() -> dict[str, Experiment]:
     known["eight-base-short"] = Experiment("base, with the budget of the baselines", short)
     for name in BASELINES:
         for size in (64, 128):
-            changes = {"preset": name, "learning_rate": 1e-3, "change": ArchitectureChanges(size=size)}
-            settings = replace(short, **changes)
-            known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", settings)
+            known[f"eight-{name}-{size}"] = Experiment(f"{name} at {size} px", baseline(short, name, size))
     # The same comparison with fewer cells, for what takes too long on all of them.
     reduced = replace(short, limit_per_class=REDUCED_CELLS)
     for name in HALF:
         known[f"reduced-{name}"] = Experiment(f"{name}, few cells", half(replace(reduced, preset=name)))
     for name in BASELINES:
         for size in (64, 128):
-            settings = replace(
-                reduced, preset=name, learning_rate=1e-3, change=ArchitectureChanges(size=size)
+            known[f"reduced-{name}-{size}"] = Experiment(
+                f"{name} at {size} px, few cells", baseline(reduced, name, size)
             )
-            known[f"reduced-{name}-{size}"] = Experiment(f"{name} at {size} px, few cells", settings)
     for name in ("paper", "base", "tiny"):
         settings = replace(
             AT_HOME, preset=name, folds=5, epochs=10, batch=16, limit_per_class=FEW_CELLS, learning_rate=2e-3
         )
-        if name in HALF:
-            settings = half(settings)
-        known[f"thirteen-few-{name}"] = Experiment(f"{name}, fold 0 of 5, very few cells", settings, THIRTEEN)
+        about = f"{name}, fold 0 of 5, very few cells"
+        known[f"thirteen-few-{name}"] = Experiment(about, half(settings), THIRTEEN)
     # What small automata learn from: the network that carries over best, trained on wider variation.
     wide = replace(ROBUST, augmentation="laboratories_wide")
-    teacher = replace(
-        wide, preset="resnet18", learning_rate=1e-3, epochs=16, change=ArchitectureChanges(size=64)
-    )
+    teacher = replace(baseline(wide, "resnet18", 64), epochs=16)
     known["teacher-resnet18"] = Experiment("resnet18 as a teacher", teacher)
     taught = replace(wide, **BEFORE, teachers=(f"{RUNS}/teacher-resnet18/best.safetensors",), distill=0.7)
     known["eight-base-taught"] = Experiment("base, taught by resnet18", half(replace(taught, epochs=24)))
     taught_tiny = half(replace(taught, preset="tiny", epochs=30))
     known["eight-tiny-taught"] = Experiment("tiny, taught by resnet18", taught_tiny)
     known["eight-base-wide"] = Experiment("base, wider variation", half(replace(wide, epochs=30)))
-    few = half(replace(ROBUST, preset="tiny", limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS))
-    few = replace(few, **BEFORE)
+    before = replace(ROBUST, **BEFORE, preset="tiny")
+    few = half(replace(before, limit_per_class=ABLATION_CELLS, epochs=ABLATION_EPOCHS))
     for name, changes in ABLATIONS.items():
         known[f"ablation-{name}"] = Experiment(f"ablation: {name}", replace(few, **changes))
     # Which sites fire, at equal work, and how wide the rule is.

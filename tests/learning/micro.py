@@ -26,6 +26,7 @@ SETTINGS = Settings(
     epochs=3,
     batch=8,
     fractions=(0.6, 0.2, 0.2),
+    optimizer="adamw",
     learning_rate=0.02,
     ema=0.5,
     precision="float32",

@@ -101,7 +101,7 @@ def test_without_labels_the_statistics_alone_bring_most_cells_back() -> None:
     few, others = halves()
     before = right(model(), others)
     adapted = adapt(model(), few.with_column("label", [""] * len(few)), labels=0)
-    assert before < 0.7 < 0.9 < right(adapted, others)
+    assert before < 0.5 < 0.8 < right(adapted, others)
     note = adapted.provenance["adapted"][0]
     assert (note["cells"], note["labels"]) == (len(few), {})
     assert "penalty" not in note

@@ -21,7 +21,7 @@ import platform
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import torch
@@ -35,17 +35,17 @@ from leukonca.learning.shapes import BaselineShape, Shape
 from leukonca.learning.trained import TrainedModel
 from leukonca.nca.engines import auto
 
-__all__ = ["Run", "versions"]
+__all__ = ["FORMER_PRESETS", "Run", "versions"]
 
 _FORMAT = 1
 
 # What a run did whose note is from before there was a choice.
 _BEFORE = {"start": "still", "pooled_norm": "none", "restraint": 0.0, "restraint_bound": 1.0}
-# What presets were while notes did not name the architecture.
-_FORMER: dict[str, dict[str, Any]] = {
+FORMER_PRESETS: Final[dict[str, dict[str, Any]]] = {
     "base": {"channels": 48, "hidden": 96, "steps": 16, "firing": 0.5},
     "tiny": {"steps": 12, "firing": 0.5},
 }
+"""What presets were, where they differ now, while the notes of runs did not name the architecture."""
 
 
 def versions(shape: Shape | None = None) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _as_begun(values: dict[str, Any], architecture: Any) -> Settings:
         return settings
     if architecture is None:
         given = {name: value for name, value in asdict(settings.change).items() if value is not None}
-        change = {**_FORMER.get(settings.preset, {}), **given}
+        change = {**FORMER_PRESETS.get(settings.preset, {}), **given}
     elif isinstance(architecture, dict):
         change = {entry.name: architecture.get(entry.name) for entry in fields(ArchitectureChanges)}
     else:

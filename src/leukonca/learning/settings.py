@@ -150,8 +150,6 @@ class Settings:
                 require(entry.name, _is_whole(value), "a whole number")
             elif entry.name in _REAL:
                 require(entry.name, _is_number(value), "a number")
-            elif entry.name in _OPTIONAL:
-                require(entry.name, value is None or _is_number(value), "a number")
         # NaN fails each of these, because it compares false with everything.
         require("crop", 0 < self.crop <= 1, "in (0, 1]")
         require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
@@ -166,6 +164,7 @@ class Settings:
         require("distill_temperature", 0 < self.distill_temperature < float("inf"), "above 0")
         require("consistency", 0 <= self.consistency < float("inf"), "at least 0")
         require("consistency", not self.consistency or self.loss != "bce", "0 with loss='bce'")
+        require("restraint", self.restraint is None or _is_number(self.restraint), "a number")
         require("restraint", 0 <= (self.restraint or 0) < float("inf"), "at least 0")
         require("restraint_bound", 0 < self.restraint_bound < float("inf"), "above 0")
         for name in ("vary_steps", "vary_firing"):
@@ -272,7 +271,6 @@ def _is_number(value: object) -> bool:
 
 _RESTRAINT: Final = 0.01
 
-_OPTIONAL: Final = frozenset({"restraint"})
 _WHOLE: Final = frozenset({"epochs", "batch", "patience", "folds", "fold", "limit_per_class", "seed"})
 _REAL: Final = frozenset(
     {
