@@ -35,7 +35,7 @@ def flags(**changes: object) -> list[str]:
     """The same settings for the command line, one epoch."""
     chosen = settings(**{"epochs": 1, **changes})
     change = [(f"change.{name}", value) for name, value in vars(chosen.change).items() if value is not None]
-    names = ("epochs", "batch", "learning_rate", "ema", "precision")
+    names = ("epochs", "batch", "optimizer", "learning_rate", "ema", "precision")
     words = [*change, *((name, getattr(chosen, name)) for name in names)]
     return [word for name, value in words for word in (f"--{name}", str(value))] + [
         "--fractions",
