@@ -81,7 +81,7 @@ def look(model: TrainedModel, pictures: Iterable[Picture], total: int, what: str
             run()
     if batch:
         run()
-    return Seen(np.concatenate(logits, axis=1), np.concatenate(features))
+    return Seen(np.concatenate(logits, axis=1), np.concatenate(features, axis=1))
 
 
 def stated(model: TrainedModel, trust: Trust, cells: Manifest, what: str) -> tuple[Seen, dict[str, Any]]:

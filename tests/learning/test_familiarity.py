@@ -66,6 +66,15 @@ def test_familiarity_is_the_share_of_held_out_cells_that_are_as_strange(known: F
     assert known.of(new)[-1] == 0
 
 
+def test_the_distance_of_several_views_is_the_mean_of_theirs(known: Familiarity) -> None:
+    views = np.stack([cells(20, seed)[0] for seed in (3, 4, 5)])
+    expected = np.mean([known.distance(view) for view in views], axis=0)
+    np.testing.assert_allclose(known.distance(views), expected)
+    seen = Familiarity.fit(*cells(300, 1), views)
+    np.testing.assert_allclose(seen.distances, np.sort(expected), rtol=1e-6)
+    assert (seen.of(views) > 0).all()
+
+
 def test_a_share_of_the_held_out_cells_is_below_that_share(known: Familiarity) -> None:
     own = known.of(cells(100, 2)[0])
     for share in (0.02, 0.1, 0.5):

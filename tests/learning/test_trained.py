@@ -121,7 +121,7 @@ def test_an_observation_is_a_run_of_each_firing_seed() -> None:
         np.testing.assert_allclose(stated, trained.probabilities(pictures, images, seed), atol=1e-6)
     assert seen.features is not None
     mean = np.mean([features.detach().numpy() for _, features in runs], axis=0)
-    np.testing.assert_allclose(seen.features, mean, atol=1e-6)
+    np.testing.assert_allclose(seen.features, [mean], atol=1e-6)
     np.testing.assert_array_equal(trained.stated(seen.logits, temperature=1.0), trained.stated(seen.logits))
 
 
@@ -139,7 +139,8 @@ def test_views_are_the_orientations_each_with_firing_of_its_own() -> None:
             features.append(found[1].detach().numpy())
     assert seen.logits.shape == (16, 6, 3)
     np.testing.assert_allclose(seen.logits, logits, atol=1e-5)
-    np.testing.assert_allclose(seen.features, np.mean(features, axis=0), atol=1e-5)
+    each = np.reshape(features, (8, 2, *features[0].shape)).mean(axis=1)
+    np.testing.assert_allclose(seen.features, each, atol=1e-5)
     np.testing.assert_array_equal(
         trained.with_views(1).observe(pictures, images, 2).logits, trained.observe(pictures, images, 2).logits
     )

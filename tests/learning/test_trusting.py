@@ -103,7 +103,7 @@ def test_what_cells_are_like_is_learnt_from_the_training_cells_alone(
     assert trust.familiarity is not None
     known, labels = observed(model, manifest, TRAINED, 1)
     held_out, _ = observed(model, manifest, CHOSEN, 2)
-    expected = Familiarity.fit(known.features, labels, held_out.features)
+    expected = Familiarity.fit(known.features[0], labels, held_out.features)
     np.testing.assert_allclose(trust.familiarity.distances, expected.distances, rtol=1e-3)
 
 

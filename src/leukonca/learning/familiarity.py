@@ -77,7 +77,8 @@ class Familiarity:
         Args:
             features: float64 [N, F] of training cells.
             labels: int64 [N], their class numbers.
-            held_out: float64 [n, F] of cells that were not trained on.
+            held_out: float64 [V, n, F] of cells that were not trained on, in the V views that new ones will
+                have; or [n, F], in one.
             shifts: float64 [M, F], by how much the features of some training cells moved as their pictures
                 were varied in stain, camera and focus; ``None``: cells of other laboratories are as strange
                 as they look.
@@ -102,15 +103,21 @@ class Familiarity:
         return cls(whitening, centres, np.sort(distances).astype(np.float32))
 
     def distance(self, features: Floats) -> Floats:
-        """Return the squared distance to the nearest class, float64 [B], of features, float64 [B, F].
+        """Return the squared distance to the nearest class, float64 [B], the mean over the views.
+
+        Not the distance of the mean features: a part of a cell is strange in another way in each orientation,
+        and averaged it looks like a cell.
+
+        Args:
+            features: float64 [V, B, F], in each of V views; or [B, F], in one.
 
         Raises:
             ModelError: The features have another length.
         """
-        if features.shape[1] != len(self.whitening):
+        if features.shape[-1] != len(self.whitening):
             raise ModelError(
                 f"familiarity was fitted on {len(self.whitening)} features, the network gives "
-                f"{features.shape[1]}; calibrate this model anew"
+                f"{features.shape[-1]}; calibrate this model anew"
             )
         return _distances(features, self.whitening, self.centres)
 
@@ -129,6 +136,7 @@ def _distances(
 ) -> Floats:
     white = features @ whitening.astype(np.float64)
     # One class after the other: all at once would take classes times the memory.
-    each = [np.square(white - centre).sum(axis=1) for centre in centres.astype(np.float64)]
+    each = [np.square(white - centre).sum(axis=-1) for centre in centres.astype(np.float64)]
     nearest: Floats = np.min(each, axis=0)
-    return nearest
+    over_views: Floats = nearest.reshape(-1, nearest.shape[-1]).mean(axis=0)
+    return over_views

@@ -36,7 +36,8 @@ class Observation:
 
     Attributes:
         logits: float64 [R, B, K].
-        features: float64 [B, F], by which foreign pictures are told; the mean over the runs.
+        features: float64 [V, B, F], by which foreign pictures are told, in each of the V views; the mean over
+            the firing seeds.
         steps: float64 [B], steps that the automaton took, the mean over the runs; 0 for a baseline.
     """
 
@@ -169,9 +170,12 @@ class TrainedModel:
             for view in range(self.views)
             for seed in self.firing_seeds(seeds)
         ]
+        features = np.stack([_array(features) for _, features, _ in runs])
+        each_view = features.reshape(self.views, len(runs) // self.views, *features.shape[1:])
         return Observation(
             logits=np.stack([_array(logits) for logits, _, _ in runs]),
-            features=np.mean([_array(features) for _, features, _ in runs], axis=0),
+            # Of seeds only the mean is kept: they differ by chance, views by what the picture shows.
+            features=each_view.mean(axis=1),
             steps=np.mean([_array(taken) for _, _, taken in runs], axis=0),
         )
 

@@ -86,14 +86,14 @@ def calibrate(
     temperature = fit_temperature(seen.logits, seen.labels, model.loss)
     familiarity = None
     if len(seen.labels) >= FEWEST_HELD_OUT and trained.any():
-        # One run is enough for means and a covariance; the held-out cells show what averaging changes.
+        # One run is enough for means and a covariance; the held-out cells show what more of them change.
         once = model.with_views(1)
         known = _observe(once, paths[trained].tolist(), labels[trained], 1, progress=progress)
         if len(known.labels):
             # An identity is a hash: the smallest of them are as good as drawn.
             varied = np.flatnonzero(trained)[np.argsort(ids[trained], kind="stable")[:_VARIED]]
             shifts = _shifts(once, paths[varied].tolist(), progress=progress)
-            familiarity = Familiarity.fit(known.features, known.labels, seen.features, shifts)
+            familiarity = Familiarity.fit(known.features[0], known.labels, seen.features, shifts)
     if familiarity is None:
         _LOG.info("what training cells are like cannot be learnt: foreign pictures will not be recognised")
     before, after = (model.stated(seen.logits, temperature=t).mean(axis=0) for t in (1.0, temperature))
@@ -138,7 +138,7 @@ def _expressible(model: TrainedModel, manifest: Manifest) -> Manifest:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What the network made of the n readable files: logits [S, n, K], features [n, F], labels [n]."""
+    """What the network made of the n readable files: logits [R, n, K], features [V, n, F], labels [n]."""
 
     logits: Floats
     features: Floats
@@ -162,7 +162,7 @@ def _observe(model: TrainedModel, paths: Sequence[str], labels: Ints, seeds: int
             bar.update(len(part))
     return _Seen(
         np.concatenate(logits, axis=1) if logits else np.empty((seeds, 0, len(model.classes))),
-        np.concatenate(features) if features else np.empty((0, 0)),
+        np.concatenate(features, axis=1) if features else np.empty((1, 0, 0)),
         labels[np.array(readable, dtype=bool)],
     )
 
@@ -192,7 +192,7 @@ def _shifts(model: TrainedModel, paths: Sequence[str], *, progress: bool) -> Flo
             varied = augment(canvas, appearance, model.framing.size, seeds=seeds)
             changed = (varied * 255).round().byte().permute(0, 2, 3, 1).numpy()
             # The same sites fire for both, so that only the appearance moves the features.
-            before, after = (model.observe(view, images, 1).features for view in (pictures, changed))
+            before, after = (model.observe(each, images, 1).features[0] for each in (pictures, changed))
             shifts.append(after - before)
     return np.concatenate(shifts) if shifts else None
 
